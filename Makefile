@@ -1,0 +1,96 @@
+# What one runs here: the demo, the tests, the linters. Needs make and Python 3.11 to 3.13, no more:
+# each target first makes the virtual environment it needs. `make help` lists the targets.
+
+# Which Python makes the virtual environment, and where.
+PYTHON ?= python3
+VENV ?= .venv
+# How many processes share the tests, and what else pytest is told: make test ARGS="-k spline"
+JOBS ?= 2
+ARGS ?=
+
+BIN := $(VENV)/bin
+# No build isolation: the build tools are pinned in constraints.txt and installed, like the rest.
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --no-build-isolation -c constraints.txt
+BUILD_TOOLS := hatchling setuptools wheel
+
+VENV_READY := $(VENV)/.ready-venv
+RUN_READY := $(VENV)/.ready-run
+DEV_READY := $(VENV)/.ready-dev
+SETTINGS := pyproject.toml constraints.txt flowzoo/_version.py
+
+# Whatever ~/.keras/keras.json says.
+export KERAS_BACKEND := tensorflow
+# TensorFlow's start-up notes are not about us; its errors still show.
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+define check-python
+@command -v $(PYTHON) > /dev/null || { \
+    echo "flowzoo needs Python 3.11, 3.12 or 3.13; there is no '$(PYTHON)' here." >&2; \
+    echo "Install one, or name yours: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+    echo "flowzoo needs Python 3.11, 3.12 or 3.13 (TensorFlow 2.21 has wheels for no other);" >&2; \
+    echo "'$(PYTHON)' is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.11 ..." >&2; exit 1; }
+@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || { \
+    echo "'$(PYTHON)' cannot make virtual environments: its venv module is not installed." >&2; \
+    echo "On Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
+endef
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test test-slow lint format constraints clean distclean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(RUN_READY) ## Fit, sample, score and export small flows into demo_run/
+	$(BIN)/flowzoo demo --out demo_run
+
+test: $(DEV_READY) ## Run the fast tests and the examples in the docstrings
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(ARGS)
+
+test-slow: $(DEV_READY) ## Run the slow tests (pytest's 5, nothing collected, is no failure)
+	$(BIN)/python -m pytest -n $(JOBS) -m slow $(ARGS) || [ $$? -eq 5 ]
+
+lint: $(DEV_READY) ## Check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(DEV_READY) ## Format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+constraints: ## Resolve all packages anew, in a throw-away environment, into constraints.txt
+	$(check-python)
+	@set -eu; new=$$(mktemp -d); trap 'rm -rf "$$new"' EXIT; \
+	$(PYTHON) -m venv "$$new"; \
+	"$$new/bin/python" -m pip install --upgrade pip $(BUILD_TOOLS); \
+	"$$new/bin/python" -m pip install --no-build-isolation -e '.[dev,onnx,plot,serving]'; \
+	"$$new/bin/python" -m pip check; \
+	{ \
+	    echo "# The versions flowzoo is tested with. Made by \`make constraints\`; do not edit."; \
+	    "$$new/bin/python" -c 'import platform as p; print("# Resolved on", p.system(), p.machine(), "with Python", p.python_version())'; \
+	    "$$new/bin/python" -m pip freeze --all --exclude pip --exclude-editable; \
+	} > "$$new/constraints.txt"; \
+	cp "$$new/constraints.txt" constraints.txt
+
+clean: ## Remove what the tools and the demo wrote
+	rm -rf build dist demo_run .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find flowzoo tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## Remove the virtual environment too
+	rm -rf $(VENV)
+
+$(RUN_READY): $(VENV_READY) $(SETTINGS)
+	$(INSTALL) -e '.[onnx,plot]'
+	@touch $@
+
+$(DEV_READY): $(VENV_READY) $(SETTINGS)
+	$(INSTALL) -e '.[dev]'
+	@touch $(RUN_READY) $@
+
+$(VENV_READY):
+	$(check-python)
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) $(BUILD_TOOLS)
+	@touch $@

@@ -1,0 +1,99 @@
+"""Puts preprocessing and a base around an architecture's layers, and makes a Flow of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import keras
+
+from flowzoo import bases, layers
+from flowzoo.flow import Flow
+
+if TYPE_CHECKING:
+    from flowzoo.registry import Builder, ModelInfo
+
+_PREPROCESSING = ("auto", "standardize", "pixels", "none")
+_BASES = ("normal", "uniform")
+
+
+def assemble(
+    info: ModelInfo,
+    builder: Builder,
+    event_shape: Sequence[int],
+    context_shape: Sequence[int] | None,
+    *,
+    preprocessing: str,
+    dequantize,
+    base: str,
+    dtype: str | None,
+    options: dict,
+) -> Flow:
+    """Builds the flow of one architecture; `flowzoo.create_model` documents the arguments."""
+    event_shape = _shape(event_shape, "event_shape")
+    context_shape = None if context_shape is None else _shape(context_shape, "context_shape")
+    _check_event(info, event_shape)
+    recipe = {"preprocessing": preprocessing, "dequantize": dequantize, "base": base, **options}
+    with _dtype_policy(dtype):
+        before = _preprocessing_layers(preprocessing, dequantize, event_shape)
+        transforms = list(builder(event_shape, context_shape, **options))
+        if base not in _BASES:
+            raise ValueError(f"base must be one of {_BASES}; got {base!r}.")
+        if base == "uniform":
+            transforms.append(layers.Sigmoid())
+        return Flow(
+            transforms,
+            event_shape,
+            context_shape,
+            preprocessing=before,
+            base=bases.Uniform() if base == "uniform" else bases.Normal(),
+            architecture=info.name,
+            options=recipe,
+            name=info.name,
+        )
+
+
+def _preprocessing_layers(kind, dequantize, event_shape):
+    if kind not in _PREPROCESSING:
+        raise ValueError(f"preprocessing must be one of {_PREPROCESSING}; got {kind!r}.")
+    if kind == "auto":
+        kind = "pixels" if len(event_shape) == 3 else "standardize"
+    if kind == "pixels":
+        if dequantize is not None:
+            raise ValueError("preprocessing='pixels' dequantises by itself; leave dequantize out.")
+        return [layers.Dequantize(1.0), layers.Logit()]
+    before = [] if dequantize is None else [layers.Dequantize(dequantize)]
+    return [*before, layers.Standardize()] if kind == "standardize" else before
+
+
+def _check_event(info, event_shape):
+    kind = {1: "vector", 3: "image"}.get(len(event_shape))
+    if kind not in info.events:
+        wanted = " or ".join({"vector": "(D,)", "image": "(H, W, C)"}[event] for event in info.events)
+        raise ValueError(f"{info.name} takes events of shape {wanted}; got event_shape={event_shape}.")
+
+
+def _shape(shape, argument):
+    try:
+        shape = tuple(int(size) for size in shape)
+    except TypeError:
+        raise ValueError(f"{argument} must be a tuple such as (8,); got {shape!r}.") from None
+    if not shape or min(shape) < 1:
+        raise ValueError(f"{argument} must hold sizes >= 1; got {shape}.")
+    if argument == "context_shape" and len(shape) != 1:
+        raise ValueError(f"context_shape must be (size,): contexts are vectors; got {shape}.")
+    return shape
+
+
+class _dtype_policy:
+    """Sets Keras's dtype policy while layers are made, so that builders need not pass it on."""
+
+    def __init__(self, dtype):
+        self._policy = dtype or keras.config.dtype_policy()
+
+    def __enter__(self):
+        self._held = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(self._policy)
+
+    def __exit__(self, *error):
+        keras.config.set_dtype_policy(self._held)

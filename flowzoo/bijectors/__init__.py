@@ -1,0 +1,19 @@
+"""The mathematics: bijectors with value and log-det in one pass, one file each."""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "affine": ["Affine"],
+        "base": ["FusedBijector", "forward_and_log_det", "inverse_and_log_det"],
+        "chain": ["Chain"],
+        "coupling": ["Coupling"],
+        "logit": ["Logit"],
+        "multiscale": ["MultiScale"],
+        "permute": ["Permute"],
+        "splits": ["CheckerboardSplit", "HalfSplit"],
+        "sigmoid": ["Sigmoid"],
+        "squeeze": ["Squeeze"],
+    },
+)

@@ -1,0 +1,58 @@
+"""Logit: an interval of the line to the whole line (Papamakarios et al. 2017, appendix on images)."""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+from flowzoo.bijectors.base import FusedBijector, Shape
+
+
+class Logit(FusedBijector):
+    """Data in ``[low, high]`` to the line: ``z = logit(p)``, ``p = margin + (1 - 2 margin) (x - low) / (high - low)``.
+
+    The margin keeps the ends of the interval finite. Data outside of the interval are moved to its
+    ends, so that a density never becomes NaN; checking the range is the caller's business.
+
+    Args:
+        low: Lower end of the data.
+        high: Upper end of the data.
+        margin: In (0, 0.5); 1e-6 for images whose background is black, 0.05 in Dinh et al. 2017.
+        event_shape: Event shape of both sides.
+        dtype: Floating dtype.
+        name: Name shown in error messages.
+
+    Example:
+        >>> from flowzoo.bijectors import Logit
+        >>> logit = Logit(0.0, 256.0, 0.05, (1,))
+        >>> float(logit.inverse([[128.0]]))
+        0.0
+    """
+
+    def __init__(
+        self, low: float, high: float, margin: float, event_shape: Shape, *, dtype=tf.float32, name=None
+    ):
+        self._low, self._high, self._margin = low, high, margin
+        # log dp/dx, the constant part of the log-det of each element.
+        self._log_slope = math.log((1 - 2 * margin) / (high - low))
+        super().__init__(event_shape, event_shape, dtype=dtype, name=name)
+
+    def _forward_and_log_det(self, z):
+        unit = (tf.sigmoid(z) - self._margin) / (1 - 2 * self._margin)
+        # Latents beyond the margin land outside of the data's interval: the nearest end is meant.
+        x = self._low + (self._high - self._low) * tf.clip_by_value(unit, 0.0, 1.0)
+        return x, -self._log_det(z)
+
+    def _inverse_and_log_det(self, x):
+        unit = tf.clip_by_value((x - self._low) / (self._high - self._low), 0.0, 1.0)
+        p = self._margin + (1 - 2 * self._margin) * unit
+        # 1 - p from the other end, so that it keeps its digits when p is near 1 in float32.
+        q = self._margin + (1 - 2 * self._margin) * (1 - unit)
+        z = tf.math.log(p) - tf.math.log(q)
+        return z, self._log_det(z)
+
+    def _log_det(self, z):
+        """log|dz/dx| summed over the event: dz/dp = 1 / (p (1 - p)), with p = sigmoid(z)."""
+        axes = list(range(-len(self.data_shape), 0))
+        return tf.reduce_sum(tf.nn.softplus(z) + tf.nn.softplus(-z) + self._log_slope, axis=axes)

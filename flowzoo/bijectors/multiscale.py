@@ -1,0 +1,73 @@
+"""MultiScale: half of the channels leaves after every scale (Dinh et al. 2017, section 3.6)."""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+from flowzoo.bijectors.base import FusedBijector, Shape
+from flowzoo.bijectors.chain import Chain
+
+
+class MultiScale(FusedBijector):
+    """Data ``(H, W, C)`` to a flat latent vector ``(H*W*C,)``, finest scale first.
+
+    Every scale but the last maps its input and sets half of the channels free: they are
+    latents as they stand. The other half goes on to the next scale.
+
+    Args:
+        scales: One chain of bijectors a scale; scale i takes the kept half of scale i-1.
+        dtype: Floating dtype.
+        name: Name shown in error messages.
+    """
+
+    def __init__(self, scales: list[Chain], *, dtype=tf.float32, name: str | None = None):
+        self._scales = tuple(scales)
+        # Event shape of what becomes latent after each scale.
+        self._out_shapes = tuple(
+            _half(scale.latent_shape) if scale is not scales[-1] else scale.latent_shape
+            for scale in scales
+        )
+        self._sizes = tuple(math.prod(shape) for shape in self._out_shapes)
+        data_shape = scales[0].data_shape
+        super().__init__((math.prod(data_shape),), data_shape, dtype=dtype, name=name)
+
+    def _inverse_and_log_det(self, x):
+        latents, log_det = [], tf.zeros([], self.dtype)
+        for scale in self._scales:
+            x, part = scale.inverse_and_log_det(x)
+            log_det += part
+            if scale is not self._scales[-1]:
+                x, out = tf.split(x, 2, axis=-1)
+                latents.append(_flatten(out))
+        latents.append(_flatten(x))
+        return tf.concat(latents, axis=-1), log_det
+
+    def _forward_and_log_det(self, z):
+        batch = tf.shape(z)[:-1]
+        latents = [
+            tf.ensure_shape(
+                tf.reshape(part, tf.concat([batch, shape], axis=0)), [*z.shape[:-1], *shape]
+            )
+            for part, shape in zip(tf.split(z, self._sizes, axis=-1), self._out_shapes, strict=True)
+        ]
+        x, log_det = latents[-1], tf.zeros([], self.dtype)
+        for i, scale in reversed(list(enumerate(self._scales))):
+            if i < len(self._scales) - 1:
+                x = tf.concat([x, latents[i]], axis=-1)
+            x, part = scale.forward_and_log_det(x)
+            log_det += part
+        return x, log_det
+
+
+def _half(shape: Shape) -> Shape:
+    return (*shape[:-1], shape[-1] // 2)
+
+
+def _flatten(x):
+    """``[..., H, W, C]`` to ``[..., H*W*C]``."""
+    batch, size = tf.shape(x)[:-3], math.prod(x.shape[-3:])
+    return tf.ensure_shape(
+        tf.reshape(x, tf.concat([batch, [size]], axis=0)), [*x.shape[:-3], size]
+    )

@@ -1,0 +1,119 @@
+"""Checks of what users hand in: shapes, types and values, each with one clear message."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+
+def as_rows(value, event_shape: tuple, dtype: str, argument: str) -> tf.Tensor:
+    """`value` as a tensor ``[N, *event_shape]`` of the given floating dtype.
+
+    Raises:
+        ValueError: If it is not numeric, or has another shape.
+    """
+    tensor = _as_tensor(value, argument)
+    if not (tensor.dtype.is_floating or tensor.dtype.is_integer):
+        raise ValueError(
+            f"{argument} must hold numbers; got dtype {tensor.dtype.name}. Encode it as numbers first."
+        )
+    check_event_shape(tensor.shape, event_shape, argument)
+    if tensor.shape.rank is None or not tensor.shape[1:].is_fully_defined():
+        tensor = tf.ensure_shape(tensor, [None, *event_shape])
+    return tf.cast(tensor, dtype)
+
+
+def check_event_shape(shape, event_shape: tuple, argument: str) -> None:
+    """Raises a ValueError unless `shape` is ``(rows, *event_shape)`` as far as it is known."""
+    shape = tf.TensorShape(shape)
+    wanted = (None, *event_shape)
+    if shape.is_compatible_with(wanted):
+        return
+    got = tuple(shape.as_list())
+    hint = ""
+    if shape.is_compatible_with(event_shape):
+        hint = f" This is one row without a batch axis: pass {argument}[None], or batch the dataset."
+    elif shape.rank == len(wanted) - 1 and event_shape[-1] == 1:
+        hint = f" The channel axis is missing: pass {argument}[..., None]."
+    raise ValueError(f"{argument} must have shape {_show(wanted)}; got {_show(got)}.{hint}")
+
+
+def as_context(context, context_shape: tuple | None, rows, dtype: str) -> tf.Tensor | None:
+    """`context` as ``[N, size]``; a single vector counts for every row.
+
+    Args:
+        context: What the user gave, or None.
+        context_shape: What the flow wants, or None.
+        rows: Number of rows (an int, or None where unknown).
+        dtype: Floating dtype.
+
+    Raises:
+        ValueError: If one is given and none expected, or the reverse, or the shapes do not fit.
+    """
+    check_context_presence(context is not None, context_shape)
+    if context is None:
+        return None
+    tensor = _as_tensor(context, "context")
+    if tensor.shape.rank == len(context_shape) and rows is not None:
+        tensor = tf.repeat(tensor[None], rows, axis=0)
+    tensor = as_rows(tensor, context_shape, dtype, "context")
+    if rows is not None and tensor.shape[0] not in (None, rows):
+        raise ValueError(f"context has {tensor.shape[0]} rows and x has {rows}; give one for each row.")
+    return tensor
+
+
+def check_context_presence(given: bool, context_shape: tuple | None) -> None:
+    """Raises a ValueError if a context is given to an unconditional flow, or missing."""
+    if given and context_shape is None:
+        raise ValueError(
+            "This flow takes no context, but one came (the second part of a pair counts as one). Pass x "
+            "alone, for example dataset.map(lambda x, y: x), or create the flow with context_shape=."
+        )
+    if not given and context_shape is not None:
+        raise ValueError(
+            f"This flow is conditional: pass a context of shape {_show((None, *context_shape))}, "
+            "for example flow.log_prob(x, context) or a dataset of (x, context) pairs."
+        )
+
+
+def check_finite(rows, argument: str) -> None:
+    """Raises a ValueError that counts and locates NaN and infinity in eager rows ``[N, ...]``."""
+    values = np.asarray(rows)
+    bad = ~np.isfinite(values.reshape(len(values), -1))
+    if bad.any():
+        raise ValueError(nonfinite_message(argument, bad.any(1).sum(), len(values), bad))
+
+
+def nonfinite_message(argument: str, bad_rows: int, rows: int, bad: np.ndarray, first=None) -> str:
+    """Names how many rows hold NaN or infinity, which one is the first, and in which columns.
+
+    Args:
+        argument: Name of the argument.
+        bad_rows: How many rows hold one.
+        rows: How many rows there are.
+        bad: Counts (or flags by row) for each column: ``[columns]`` or ``[rows, columns]``.
+        first: Index of the first bad row; found from flags by row if not given.
+    """
+    if first is None:
+        first = int(bad.any(1).argmax())
+    counts = bad.sum(0) if bad.ndim == 2 else bad
+    worst = np.argsort(-counts, kind="stable")[:5]
+    columns = ", ".join(f"{column} ({counts[column]})" for column in worst if counts[column])
+    return (
+        f"{argument} holds NaN or infinity in {bad_rows} of {rows} rows (first: row {first}); "
+        f"by column: {columns}. Drop or impute these rows first."
+    )
+
+
+def _as_tensor(value, argument):
+    try:
+        return tf.convert_to_tensor(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{argument} must be an array of numbers with equal rows; got {type(value).__name__} "
+            f"that TensorFlow cannot read ({str(error).splitlines()[0]})."
+        ) from None
+
+
+def _show(shape):
+    return "(" + ", ".join("N" if size is None else str(size) for size in shape) + ")"

@@ -1,0 +1,43 @@
+"""Conditioner: what every network that predicts a bijector's parameters has in common."""
+
+from __future__ import annotations
+
+import keras
+
+
+class Conditioner(keras.layers.Layer):
+    """Maps the identity part of an event, and a context, to parameters.
+
+    A subclass writes `create_weights` and `call(x, context=None, training=False)`. Its last layer
+    starts at zero, so that a new flow is near the identity. Under a mixed policy it runs in the compute
+    dtype; the caller casts the result.
+    """
+
+    def build(self, input_shape, output_shape=None, context_shape=None):
+        """Creates the weights.
+
+        Args:
+            input_shape: ``(None, *event_shape)`` of the input.
+            output_shape: ``(None, *event_shape)`` of the parameters.
+            context_shape: ``(None, size)`` of the context, or None.
+        """
+        if self.built:
+            return
+        if output_shape is None:
+            raise ValueError(f"{type(self).__name__} must be built with an output_shape.")
+        context = None if context_shape is None else tuple(context_shape[1:])
+        self.create_weights(tuple(input_shape[1:]), tuple(output_shape[1:]), context)
+        self.built = True
+
+    def create_weights(self, input_shape, output_shape, context_shape):
+        """Creates every weight; shapes are event shapes."""
+        raise NotImplementedError
+
+    def build_sublayer(self, layer: keras.layers.Layer, input_shape: tuple) -> keras.layers.Layer:
+        """Builds a sublayer for an event shape and returns it."""
+        layer.build((None, *input_shape))
+        return layer
+
+    def sublayer_options(self) -> dict:
+        """Keyword arguments that every sublayer gets."""
+        return {"dtype": self.dtype_policy}

@@ -1,0 +1,99 @@
+"""ConvNet: the residual convolutional conditioner of flows on images."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from flowzoo.conditioners.base import Conditioner
+from flowzoo.conditioners.weight_norm import WeightNorm
+
+
+@keras.saving.register_keras_serializable("flowzoo")
+class ConvNet(Conditioner):
+    """A 3x3 convolution, residual blocks (3x3, 1x1), and a 3x3 convolution that starts at zero.
+
+    Pre-activation residual blocks after He et al. (2016), as in Dinh et al. (2017), section 3.7. A
+    context is added to the first layer as one bias a channel.
+
+    Args:
+        channels: Width.
+        blocks: Number of residual blocks; 0 gives two plain convolutions.
+        activation: A Keras activation.
+        dropout: Rate inside each block, while training only.
+        weight_norm: Normalises the kernels of the hidden layers (Salimans and Kingma, 2016).
+    """
+
+    def __init__(
+        self,
+        channels: int = 64,
+        blocks: int = 2,
+        activation: str = "relu",
+        dropout: float = 0.0,
+        weight_norm: bool = False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if channels < 1 or blocks < 0:
+            raise ValueError(f"channels must be >= 1 and blocks >= 0; got {channels} and {blocks}.")
+        self.channels = channels
+        self.blocks = blocks
+        self.activation = keras.activations.get(activation)
+        self.dropout = dropout
+        self.weight_norm = weight_norm
+
+    def create_weights(self, input_shape, output_shape, context_shape):
+        if len(input_shape) != 3:
+            raise ValueError(f"ConvNet needs images (H, W, C); got event shape {input_shape}. Use MLP.")
+        options = self.sublayer_options()
+        hidden_shape = (*input_shape[:-1], self.channels)
+        self.first = self._conv(3, input_shape)
+        self.inner = [
+            (self._conv(3, hidden_shape), self._conv(1, hidden_shape)) for _ in range(self.blocks)
+        ]
+        self.context_layer = None
+        if context_shape is not None:
+            layer = keras.layers.Dense(self.channels, use_bias=False, **options)
+            self.context_layer = self.build_sublayer(layer, context_shape)
+        self.drop = keras.layers.Dropout(self.dropout, **options) if self.dropout else None
+        last = keras.layers.Conv2D(
+            output_shape[-1], 3, padding="same", kernel_initializer="zeros", **options
+        )
+        self.last = self.build_sublayer(last, hidden_shape)
+
+    def _conv(self, kernel_size, input_shape):
+        options = self.sublayer_options()
+        layer = keras.layers.Conv2D(
+            self.channels, kernel_size, padding="same", kernel_initializer="he_normal", **options
+        )
+        layer = WeightNorm(layer, **options) if self.weight_norm else layer
+        return self.build_sublayer(layer, input_shape)
+
+    def call(self, x, context=None, training=False):
+        batch = tf.shape(x)[:-3]
+        h = self.first(tf.reshape(x, [-1, *x.shape[-3:]]) if x.shape.rank != 4 else x)
+        if self.context_layer is not None:
+            h = h + self._context_bias(context, batch)
+        for wide, narrow in self.inner:
+            y = wide(self.activation(h))
+            if self.drop is not None:
+                y = self.drop(y, training=training)
+            h = h + narrow(self.activation(y))
+        y = self.last(self.activation(h))
+        return y if x.shape.rank == 4 else tf.reshape(y, tf.concat([batch, y.shape[1:]], axis=0))
+
+    def _context_bias(self, context, batch):
+        """``[images, 1, 1, channels]``; the context broadcasts over leading sample dimensions."""
+        bias = self.context_layer(context)
+        bias = tf.broadcast_to(bias, tf.concat([batch, [self.channels]], axis=0))
+        return tf.reshape(bias, [-1, 1, 1, self.channels])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "channels": self.channels,
+            "blocks": self.blocks,
+            "activation": keras.activations.serialize(self.activation),
+            "dropout": self.dropout,
+            "weight_norm": self.weight_norm,
+        }

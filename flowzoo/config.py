@@ -1,0 +1,153 @@
+"""The schema of zoo_configs/*.yaml: a preset's whole recipe. Needs no TensorFlow."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+
+from flowzoo.registry import nearest
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(_Section):
+    """Which architecture, with which options.
+
+    Attributes:
+        name: Registry name.
+        context_shape: Of conditional flows.
+        options: Keyword arguments of `flowzoo.create_model`.
+    """
+
+    name: str
+    context_shape: list[int] | None = None
+    options: dict[str, Any] = {}
+
+
+class DataConfig(_Section):
+    """Which data, cut how.
+
+    Attributes:
+        source: A name of the catalog, or the path of a file.
+        train: Split expression of the training rows.
+        validation: Of the rows that choose the best epoch; None for none.
+        test: Of the rows that the reported metrics come from.
+        batch_size: Rows a step.
+        columns: Columns of a file.
+    """
+
+    source: str
+    train: str = "train"
+    validation: str | None = "validation"
+    test: str = "test"
+    batch_size: int = pydantic.Field(512, gt=0)
+    columns: list[str | int] | None = None
+
+
+class TrainingConfig(_Section):
+    """How to train.
+
+    Attributes:
+        epochs: Passes over the training rows.
+        optimizer: "adam", "adamax" or "adamw".
+        learning_rate: The highest one.
+        schedule: "cosine" (to 0 at the end) or "constant".
+        warmup_steps: Steps of linear growth to the learning rate.
+        clip_norm: Bound of the global gradient norm; null for none.
+        weight_decay: Of adamw.
+        ema: Momentum of the moving average of the weights that is evaluated and kept; null for none.
+        patience: Epochs without a better validation metric before training stops; null for none.
+        jit_compile: "auto", true or false.
+    """
+
+    epochs: int = pydantic.Field(20, gt=0)
+    optimizer: Literal["adam", "adamax", "adamw"] = "adam"
+    learning_rate: float = pydantic.Field(1e-3, gt=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_steps: int = pydantic.Field(0, ge=0)
+    clip_norm: float | None = pydantic.Field(None, gt=0)
+    weight_decay: float = pydantic.Field(0.0, ge=0)
+    ema: float | None = pydantic.Field(None, gt=0, lt=1)
+    patience: int | None = pydantic.Field(None, gt=0)
+    jit_compile: Literal["auto"] | bool = "auto"
+
+
+class ZooConfig(_Section):
+    """A recipe: what `flowzoo train` runs.
+
+    Attributes:
+        name: Of the preset.
+        description: One sentence.
+        seed: Of weights and noise.
+        model: See `ModelConfig`.
+        data: See `DataConfig`.
+        training: See `TrainingConfig`.
+    """
+
+    name: str
+    description: str = ""
+    seed: int = 0
+    model: ModelConfig
+    data: DataConfig
+    training: TrainingConfig = TrainingConfig()
+
+
+def load_config(path: str | os.PathLike, overrides: list[str] | tuple[str, ...] = ()) -> ZooConfig:
+    """Reads and checks a recipe.
+
+    Args:
+        path: A YAML file.
+        overrides: ``"training.epochs=5"``: dotted key, YAML value.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: On wrong YAML, keys or values; a wrong key's message names the nearest right one.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} must hold a mapping with name, model, data and training.")
+    for override in overrides:
+        _apply(content, override)
+    try:
+        return ZooConfig.model_validate(content)
+    except pydantic.ValidationError as error:
+        raise ValueError(f"{path}: {_explain(error.errors()[0])}") from None
+
+
+def dump_config(config: ZooConfig) -> str:
+    """The recipe as YAML, every default written out."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def _apply(content: dict, override: str) -> None:
+    dotted, separator, value = override.partition("=")
+    if not separator:
+        raise ValueError(f"An override looks like training.epochs=5; got {override!r}.")
+    *sections, key = dotted.split(".")
+    for section in sections:
+        content = content.setdefault(section, {})
+        if not isinstance(content, dict):
+            raise ValueError(f"{override!r}: {section!r} holds a value, not keys.")
+    content[key] = yaml.safe_load(value)
+
+
+def _explain(error: Any) -> str:
+    """One line for pydantic's first complaint."""
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        section: Any = ZooConfig
+        for part in error["loc"][:-1]:
+            section = section.model_fields[part].annotation
+        return f"unknown key {where!r}. {nearest(str(error['loc'][-1]), list(section.model_fields))}"
+    if error["type"] == "missing":
+        return f"the key {where!r} is missing."
+    return f"{where!r}: {error['msg']}; got {error['input']!r}."

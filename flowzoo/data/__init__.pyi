@@ -1,0 +1,10 @@
+from . import toy as toy
+from .catalog import DatasetInfo as DatasetInfo
+from .catalog import OpenRequest as OpenRequest
+from .catalog import dataset_info as dataset_info
+from .catalog import list_datasets as list_datasets
+from .catalog import register_dataset as register_dataset
+from .files import FileInfo as FileInfo
+from .files import describe_file as describe_file
+from .loading import load as load
+from .source import Source as Source

@@ -1,0 +1,179 @@
+"""NumPy files: .npy is read through a memory map, chunk by chunk; .npz is loaded."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from flowzoo.data.formats.columns import Columns, choose
+from flowzoo.data.source import Chunk, Source, array_source, blocks
+from flowzoo.registry import nearest
+
+DATA_KEYS = ("X", "x")
+LABEL_KEYS = ("y", "Y", "label", "labels")
+
+
+def read_npy(path: Path, columns: Columns, labels: bool | str) -> Source:
+    """A .npy file: `[rows, columns]`, `[rows]`, or images `[rows, height, width, channels]`.
+
+    Columns are named by their position, "0" to "D-1".
+
+    Args:
+        path: The file.
+        columns: Columns to keep.
+        labels: Must be False: a .npy file holds one array.
+
+    Returns:
+        The source, which maps the file anew for each chunk.
+
+    Raises:
+        ValueError: If the file holds anything else, or no such columns.
+    """
+    if labels is not False:
+        raise ValueError(
+            f"{path}: a .npy file holds no labels. Save both in one archive with "
+            "np.savez(path, X=rows, y=labels), or pass labels=False."
+        )
+    array = _map(path)
+    names, chosen = _layout(array, columns, str(path))
+    dtype, rows = _row_dtype(array), len(array)
+    event_shape = (len(chosen),) if array.ndim < 4 else array.shape[1:]
+    del array  # A mapped page counts as memory in use until its map is gone.
+
+    def chunks(rng: np.random.Generator | None) -> Iterator[Chunk]:
+        for start, stop in blocks(rows, source.chunk_rows, rng):
+            yield _cast(_map(path)[start:stop], chosen, dtype), None
+
+    source = Source(event_shape, dtype, chunks, rows, columns=tuple(names[i] for i in chosen))
+    return source
+
+
+def read_npz(path: Path, columns: Columns, labels: bool | str) -> Source:
+    """A .npz archive: its only array, or the one called "X" or "x".
+
+    Args:
+        path: The file.
+        columns: Columns to keep, as in a .npy file; or the key of the array to read.
+        labels: True takes the array called "y" (or "Y", "label", "labels") as labels; a string
+            names their array.
+
+    Returns:
+        The source, which holds the arrays in memory: a zip archive cannot be mapped.
+
+    Raises:
+        ValueError: If there is no such array, or it has no rows of numbers.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            key = _data_key(archive.files, columns, str(path))
+            x = archive[key]
+            y = None
+            if labels is not False:
+                y = _integers(archive[_label_key(archive.files, labels, str(path))], str(path))
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise ValueError(f"{path} is not a readable .npz archive: {error}") from error
+    except ValueError as error:
+        raise _without_pickle(path, error) from error
+    if columns == key:
+        columns = None
+    names, chosen = _layout(x, columns, f"{path}, array {key!r}")
+    if y is not None and y.shape != (len(x),):
+        raise ValueError(
+            f"{path}: {len(x)} rows but labels of shape {y.shape}; one a row is wanted."
+        )
+    return array_source(_cast(x, chosen, _row_dtype(x)), y, [names[i] for i in chosen])
+
+
+def _map(path: Path) -> np.ndarray:
+    try:
+        mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        return mapped
+    except (EOFError, OSError) as error:
+        raise ValueError(f"{path} is not a readable .npy file: {error}") from error
+    except ValueError as error:
+        raise _without_pickle(path, error) from error
+
+
+def _without_pickle(path: Path, error: ValueError) -> ValueError:
+    """NumPy's own words for an object array do not tell a user what to do."""
+    if "pickle" not in str(error).lower() and "python object" not in str(error).lower():
+        return error if str(path) in str(error) else ValueError(f"{path}: {error}")
+    return ValueError(
+        f"{path} holds Python objects, or is no NumPy file. Reading it would run code from the "
+        "file, so it is refused. Save plain numbers: "
+        "np.save(path, np.asarray(rows, dtype=np.float32))."
+    )
+
+
+def _layout(array: np.ndarray, columns: Columns, name: str) -> tuple[list[str], list[int]]:
+    """Checks that an array holds rows; gives the names of its columns and the chosen ones."""
+    if array.dtype.kind not in "fiub":
+        raise ValueError(
+            f"{name} has the type {array.dtype}; rows of real numbers are wanted "
+            "(np.asarray(rows, dtype=np.float32))."
+        )
+    if array.ndim not in (1, 2, 4):
+        raise ValueError(
+            f"{name} has the shape {array.shape}; rows are wanted: [rows, columns], or images "
+            "[rows, height, width, channels] (grey images need a channel axis: images[..., None])."
+        )
+    if array.ndim == 4:
+        if columns is not None:
+            raise ValueError(f"{name} holds images {array.shape[1:]}; columns= is for tables.")
+        return [], []
+    names = [str(i) for i in range(1 if array.ndim == 1 else array.shape[1])]
+    return names, choose(columns, names, name)
+
+
+def _row_dtype(array: np.ndarray) -> np.dtype:
+    return np.dtype(np.uint8 if array.dtype == np.uint8 and array.ndim == 4 else np.float32)
+
+
+def _cast(block: np.ndarray, chosen: Sequence[int], dtype: np.dtype) -> np.ndarray:
+    """A copy in memory of the chosen columns."""
+    if block.ndim == 1:
+        block = block[:, None]
+    if block.ndim == 2 and list(chosen) != list(range(block.shape[1])):
+        block = block[:, chosen]
+    # What float32 cannot hold becomes infinite, and is then refused by name.
+    with np.errstate(over="ignore"):
+        return np.array(block, dtype=dtype, order="C")
+
+
+def _data_key(keys: Sequence[str], columns: Columns, name: str) -> str:
+    if isinstance(columns, str) and columns in keys:
+        return columns
+    named = [key for key in DATA_KEYS if key in keys]
+    rest = [key for key in keys if key not in LABEL_KEYS]
+    if named or len(rest) == 1:
+        return (named or rest)[0]
+    raise ValueError(
+        f"{name} holds the arrays {', '.join(map(repr, keys)) or 'none'}; none is called 'X' or "
+        f"'x'. Name the one to read: columns={(rest or list(keys) or ['X'])[0]!r}."
+    )
+
+
+def _label_key(keys: Sequence[str], labels: bool | str, name: str) -> str:
+    if isinstance(labels, str):
+        if labels in keys:
+            return labels
+        raise ValueError(f"{name} has no array {labels!r}. {nearest(labels, keys)}")
+    for key in LABEL_KEYS:
+        if key in keys:
+            return key
+    raise ValueError(
+        f"{name} has no labels: none of its arrays ({', '.join(map(repr, keys))}) is called "
+        f"{' or '.join(map(repr, LABEL_KEYS))}. Name one, labels='key', or pass labels=False."
+    )
+
+
+def _integers(labels: np.ndarray, name: str) -> np.ndarray:
+    whole = labels.dtype.kind in "iub" or (
+        labels.dtype.kind == "f" and bool(np.all(np.mod(labels, 1) == 0))
+    )
+    if not whole:
+        raise ValueError(f"{name}: labels must be integers; theirs have the type {labels.dtype}.")
+    return labels.astype(np.int64)

@@ -1,0 +1,57 @@
+"""The choice of columns by name or position."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flowzoo.registry import nearest
+
+Columns = str | int | Sequence[str | int] | None
+
+
+def as_list(columns: Columns) -> list[str | int] | None:
+    """One column is a list of one; None, for all columns, stays None."""
+    if columns is None:
+        return None
+    return [columns] if isinstance(columns, str | int) else list(columns)
+
+
+def choose(columns: Columns, available: Sequence[str], name: str) -> list[int]:
+    """Positions of the chosen columns, in the order they were asked for.
+
+    Args:
+        columns: Names or positions (from 0; negative from the end); None chooses all.
+        available: The names there are.
+        name: What messages call the file.
+
+    Returns:
+        Positions in `available`.
+
+    Raises:
+        ValueError: On an unknown, repeated or empty choice.
+
+    Example:
+        >>> choose(["b", 0], ["a", "b", "c"], "rows.csv")
+        [1, 0]
+    """
+    wanted = as_list(columns)
+    if wanted is None:
+        return list(range(len(available)))
+    chosen = [_position(column, available, name) for column in wanted]
+    if not chosen:
+        raise ValueError(f"{name}: columns is empty; name at least one, or leave it None for all.")
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(
+            f"{name}: columns={wanted} names a column twice; such data have no density."
+        )
+    return chosen
+
+
+def _position(column: str | int, available: Sequence[str], name: str) -> int:
+    if isinstance(column, str):
+        if column not in available:
+            raise ValueError(f"{name} has no column {column!r}. {nearest(column, available)}")
+        return list(available).index(column)
+    if not -len(available) <= column < len(available):
+        raise ValueError(f"{name} has no column {column}; it has {len(available)} columns.")
+    return column % len(available)

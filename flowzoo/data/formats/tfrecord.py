@@ -1,0 +1,144 @@
+"""TFRecord files of tf.train.Example: numbers, or encoded images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from flowzoo.data.formats.columns import Columns, as_list
+from flowzoo.data.source import Chunk, Source
+from flowzoo.registry import nearest
+
+
+def read_tfrecord(path: Path, columns: Columns, labels: bool | str) -> Source:
+    """A file of `tf.train.Example` records (gzipped if its name ends in .gz).
+
+    The row is the feature called "x", or the only feature beside the labels'. A feature of floats
+    or integers is a vector, of the same length in each record; a feature of bytes is one PNG, JPEG,
+    GIF or BMP image, of the same size in each record.
+
+    Args:
+        path: The file.
+        columns: Names of the features to read; several features of numbers are put end to end.
+        labels: Name of the feature with one integer that is the label; True is "label".
+
+    Returns:
+        The source, which reads the file again for each pass.
+
+    Raises:
+        ValueError: If the records are damaged, or differ from what is said above.
+    """
+    compression = "GZIP" if path.name.lower().endswith(".gz") else ""
+    records = tf.data.TFRecordDataset(str(path), compression)
+    features = _first_example(path, records)
+    label = "label" if labels is True else labels or None
+    names = _feature_names(features, as_list(columns), label, str(path))
+    image = features[names[0]].WhichOneof("kind") == "bytes_list"
+    spec = {name: _spec(features[name]) for name in names}
+    if label is not None:
+        spec[label] = tf.io.FixedLenFeature([], tf.int64)
+
+    @tf.autograph.experimental.do_not_convert
+    def parse(serialized: Any) -> tuple[Any, ...]:
+        example = tf.io.parse_example(serialized, spec)
+        rows = _rows([example[name] for name in names])
+        return (rows,) if label is None else (rows, example[label])
+
+    def chunks(rng: np.random.Generator | None) -> Iterator[Chunk]:
+        batches = records.batch(min(source.chunk_rows, 1024))
+        try:
+            for arrays in batches.map(parse).prefetch(2).as_numpy_iterator():
+                yield arrays[0], arrays[1] if label is not None else None
+        except tf.errors.OpError as error:
+            raise _damaged(path, error) from error
+
+    try:
+        first = parse(next(iter(records.batch(1))))[0]
+    except tf.errors.OpError as error:
+        raise _damaged(path, error) from error
+    source = Source(
+        event_shape=tuple(first.shape[1:]),
+        dtype=np.dtype(first.dtype.as_numpy_dtype),
+        chunks=chunks,
+        labelled=label is not None,
+        columns=() if image else _entry_names(names, features),
+    )
+    return source
+
+
+def _first_example(path: Path, records: Any) -> dict[str, Any]:
+    """The features of the first record."""
+    try:
+        serialized = next(iter(records)).numpy()
+    except StopIteration:
+        raise ValueError(f"{path} is empty.") from None
+    except tf.errors.OpError as error:
+        raise _damaged(path, error) from error
+    try:
+        return dict(tf.train.Example.FromString(serialized).features.feature)
+    except DecodeError as error:
+        raise ValueError(f"{path}: its records are no tf.train.Example ({error}).") from error
+
+
+def _feature_names(
+    features: dict[str, Any], wanted: list[str | int] | None, label: str | None, name: str
+) -> list[str]:
+    """The features that make the row: those asked for, or "x", or the only one."""
+    there = sorted(features)
+    for feature in [*(wanted or []), *([] if label is None else [label])]:
+        if feature not in features:
+            raise ValueError(f"{name} has no feature {feature!r}. {nearest(str(feature), there)}")
+    rest = [feature for feature in there if feature not in (label, "label")]
+    names = [str(w) for w in wanted or []] or (["x"] if "x" in features else rest)
+    if not names or (wanted is None and len(names) > 1):
+        raise ValueError(
+            f"{name} holds the features {', '.join(map(repr, there)) or 'none'}: say which make "
+            "the row, columns='feature' or columns=['a', 'b']."
+        )
+    kinds = {features[feature].WhichOneof("kind") for feature in names}
+    if None in kinds:
+        raise ValueError(f"{name}: a feature of {names} is empty in the first record.")
+    if len(names) > 1 and "bytes_list" in kinds:
+        raise ValueError(f"{name}: of {names} some are images; an image must be the only column.")
+    return names
+
+
+def _spec(feature: Any) -> Any:
+    """How to parse a feature: each record must have as many values as the first."""
+    kind = feature.WhichOneof("kind")
+    if kind == "bytes_list":
+        return tf.io.FixedLenFeature([], tf.string)
+    dtype = tf.float32 if kind == "float_list" else tf.int64
+    return tf.io.FixedLenFeature([len(getattr(feature, kind).value)], dtype)
+
+
+def _rows(values: list[Any]) -> Any:
+    """Images, decoded, or vectors end to end."""
+    if values[0].dtype == tf.string:
+        return tf.map_fn(_decoded, values[0], fn_output_signature=tf.uint8)
+    return tf.concat([tf.cast(value, tf.float32) for value in values], axis=-1)
+
+
+def _decoded(image: Any) -> Any:
+    return tf.io.decode_image(image, expand_animations=False)
+
+
+def _entry_names(names: list[str], features: dict[str, Any]) -> tuple[str, ...]:
+    sizes = {n: len(getattr(features[n], features[n].WhichOneof("kind")).value) for n in names}
+    return tuple(
+        name if sizes[name] == 1 else f"{name}[{i}]" for name in names for i in range(sizes[name])
+    )
+
+
+def _damaged(path: Path, error: tf.errors.OpError) -> ValueError:
+    first_line = error.message.split("\n")[0].split("[Op:")[0].strip()
+    return ValueError(
+        f"{path} cannot be read: {first_line}. It must be a whole TFRecord file whose records "
+        "all have the same features: vectors of one length, or images (PNG, JPEG, GIF, BMP) of one "
+        "size."
+    )

@@ -1,0 +1,170 @@
+"""`load`: one function from a name or a path to a `tf.data.Dataset`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from flowzoo.data import files
+from flowzoo.data.catalog import list_datasets, open_dataset
+from flowzoo.data.formats.columns import Columns
+from flowzoo.data.source import Source
+from flowzoo.data.split import Missing, RowFilter, check_split
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+def load(
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    split: str | None = "train",
+    *,
+    batch_size: int | None = None,
+    shuffle: bool | None = None,
+    seed: int | None = 0,
+    cache: bool | Literal["auto"] = "auto",
+    drop_remainder: bool = False,
+    data_dir: str | os.PathLike[str] | None = None,
+    download: bool = True,
+    columns: Columns = None,
+    labels: bool | str = False,
+    missing: Missing = "error",
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.1,
+) -> tf.data.Dataset:
+    """Loads raw rows: a data set of the catalog, or files of your own.
+
+    Rows are never scaled: images are uint8 `[height, width, channels]`, everything else float32.
+
+    Files end in .npy, .npz, .csv, .csv.gz, .parquet, .tfrecord or .tfrecord.gz. They are split by a
+    hash of each row's values (`flowzoo.data.split.row_fractions`): a row lands in the same split
+    whatever file or order it comes in, and equal rows land together, so that none leaks from
+    "train" into "test". Choosing other columns makes other rows, hence other splits.
+
+    Args:
+        source: A name of `list_datasets()`, a path, a glob, or a list of paths.
+        split: "train", "validation", "test"; "all" or None for all rows. For names also a slice,
+            "train[:1000]" or "train[90%:]", and whatever TensorFlow Datasets understands.
+        batch_size: Rows in a batch; None gives single rows.
+        shuffle: Whether each epoch has a new order. None: only for "train" and slices of it.
+        seed: Seed of the orders: equal seeds give equal orders, epoch by epoch (if
+            `tf.random.set_seed` is used, equal ones there too). None: another order each time.
+        cache: Whether to keep the rows in memory; "auto": if they need at most 512 MiB. Other
+            data stream in blocks, through a shuffle pool of 64 MiB.
+        drop_remainder: Whether to leave out a last, smaller batch.
+        data_dir: Where TensorFlow Datasets keeps its data; None is its usual place.
+        download: Whether data that are not there may be fetched. False is the offline mode.
+        columns: For files: the columns to keep, by name (csv, parquet, tfrecord) or position (npy,
+            npz, csv, parquet); for .npz also the name of the array to read.
+        labels: True gives (row, label) pairs where the source has labels: the catalog's classes,
+            the array "y" of a .npz, the feature "label" of a TFRecord. A string names another array
+            or feature, or the label column of a table. Labels are int64.
+        missing: For files: what to do with rows that have missing or infinite values, "error"
+            or "drop".
+        validation_fraction: For files: share of the rows in "validation".
+        test_fraction: For files: share of the rows in "test".
+
+    Returns:
+        A dataset of known cardinality and static event shape.
+
+    Raises:
+        FileNotFoundError: If a file is missing, or data are not prepared and `download` is False.
+        RuntimeError: If data cannot be fetched.
+        TypeError: If `source` is neither a name nor paths.
+        ValueError: On an unknown name, split or column, on data that are not rows of numbers, on
+            missing values (unless dropped), and if no rows are left.
+
+    Example:
+        >>> import flowzoo
+        >>> dataset = flowzoo.data.load("two_moons", "test", batch_size=500)
+        >>> dataset.element_spec, int(dataset.cardinality())
+        (TensorSpec(shape=(None, 2), dtype=tf.float32, name=None), 20)
+    """
+    _check_options(batch_size, cache, missing)
+    if not files.is_path(source) or source in list_datasets():
+        rows = _open_name(str(source), split, columns, labels, data_dir, download)
+    else:
+        rows = _open_files(
+            source, split, columns, labels, missing, validation_fraction, test_fraction
+        )
+    # Only now: a mistake above is told without waiting for TensorFlow's import.
+    from flowzoo.data import pipeline
+
+    collected = pipeline.collect(rows, cache)
+    if collected.rows < (batch_size if batch_size and drop_remainder else 1):
+        raise ValueError(_too_few(source, split, collected.rows, batch_size))
+    return pipeline.make_dataset(
+        rows,
+        collected,
+        batch_size=batch_size,
+        shuffle=str(split).startswith("train") if shuffle is None else shuffle,
+        seed=seed,
+        drop_remainder=drop_remainder,
+    )
+
+
+def _open_name(
+    name: str,
+    split: str | None,
+    columns: Columns,
+    labels: bool | str,
+    data_dir: str | os.PathLike[str] | None,
+    download: bool,
+) -> Source:
+    if columns is not None:
+        raise ValueError(f"columns= is for files; {name!r} is a data set of the catalog.")
+    if isinstance(labels, str):
+        raise ValueError(f"labels={labels!r} is for files; for {name!r} it is True or False.")
+    directory = None if data_dir is None else Path(data_dir).expanduser()
+    return open_dataset(name, split, labels=labels, data_dir=directory, download=download)
+
+
+def _open_files(
+    source: files.Paths,
+    split: str | None,
+    columns: Columns,
+    labels: bool | str,
+    missing: Missing,
+    validation_fraction: float,
+    test_fraction: float,
+) -> Source:
+    name = check_split(split, validation_fraction, test_fraction)
+    paths = files.expand(source)
+    opened = files.open_files(paths, columns, labels)
+    keep = RowFilter(
+        name=str(paths[0]) if len(paths) == 1 else f"{paths[0]} and {len(paths) - 1} more files",
+        split=name,
+        missing=missing,
+        validation_fraction=validation_fraction,
+        test_fraction=test_fraction,
+        columns=opened.columns,
+    )
+    return replace(opened, rows=None, chunks=lambda rng: keep(opened.chunks(rng)))
+
+
+def _check_options(batch_size: int | None, cache: bool | str, missing: str) -> None:
+    if batch_size is not None and (isinstance(batch_size, bool) or int(batch_size) != batch_size):
+        raise TypeError(f"batch_size must be an integer or None; got {batch_size!r}")
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(
+            f"batch_size must be at least 1 (or None for single rows); got {batch_size}"
+        )
+    if cache not in (True, False, "auto"):
+        raise ValueError(f"cache must be True, False or 'auto'; got {cache!r}")
+    if missing not in ("error", "drop"):
+        raise ValueError(f"missing must be 'error' or 'drop'; got {missing!r}")
+
+
+def _too_few(source: object, split: str | None, rows: int, batch_size: int | None) -> str:
+    if rows:
+        return (
+            f"{source} has {rows} rows in split {split!r}: with batch_size={batch_size} and "
+            "drop_remainder=True no batch is left. Choose a smaller batch_size."
+        )
+    return (
+        f"{source} has no rows in split {split!r}. It may be empty, or too small for the split: "
+        "see validation_fraction and test_fraction, or load all rows with split='all'."
+    )

@@ -1,0 +1,190 @@
+"""From a `Source` to a shuffled, batched, prefetched `tf.data.Dataset`.
+
+Rows move in blocks all the way, never one by one. Rows that fit in memory are picked out of one
+tensor by index, a block of batches at a time; larger data stream through a pool that is shuffled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+
+from flowzoo.data.source import CHUNK_BYTES, Chunk, Source
+
+Cache = bool | Literal["auto"]
+
+AUTO_CACHE_BYTES = 512 * 2**20
+POOL_BYTES = 64 * 2**20
+
+# There is no Python control flow on tensors here for AutoGraph to convert.
+_plain = tf.autograph.experimental.do_not_convert
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a first pass found: how many rows, and the rows themselves if they are to be kept."""
+
+    rows: int
+    kept: Chunk | None
+
+
+def collect(source: Source, cache: Cache) -> Collected:
+    """Makes a first pass over the source, unless all it could tell is known.
+
+    A user's mistakes in the data (a missing value in the millionth row, say) surface here, as the
+    ValueError they are, and not in the middle of training from inside a TensorFlow op.
+
+    Args:
+        source: The rows.
+        cache: True keeps them in memory, False does not, "auto" does below `AUTO_CACHE_BYTES`.
+
+    Returns:
+        The number of rows, and the rows if they are kept.
+    """
+    limit = {True: np.inf, False: 0, "auto": AUTO_CACHE_BYTES}[cache]
+    if source.rows is not None and source.rows * source.row_bytes > limit:
+        return Collected(source.rows, None)
+    rows, kept = 0, []
+    for x, labels in source.chunks(None):
+        rows += len(x)
+        if rows * source.row_bytes <= limit:
+            kept.append((x, labels))
+        else:
+            kept.clear()
+    fits = rows * source.row_bytes <= limit
+    return Collected(rows, _joined(kept, rows, source) if fits else None)
+
+
+def make_dataset(
+    source: Source,
+    collected: Collected,
+    *,
+    batch_size: int | None,
+    shuffle: bool,
+    seed: int | None,
+    drop_remainder: bool,
+) -> tf.data.Dataset:
+    """Builds the pipeline.
+
+    Args:
+        source: The rows.
+        collected: What `collect` gave for them.
+        batch_size: Rows in a batch; None gives single rows.
+        shuffle: Whether each epoch has a new order.
+        seed: Seed of that order; None for a new one each time.
+        drop_remainder: Whether to leave out a last, smaller batch.
+
+    Returns:
+        A dataset of rows, or of (row, label) pairs, of known cardinality and static event shape.
+    """
+    unit = batch_size or 1
+    block = unit * max(1, CHUNK_BYTES // 2 // max(1, unit * source.row_bytes))
+    if collected.kept is not None:
+        dataset = _from_memory(collected.kept, block, _epoch_seeds(seed) if shuffle else None)
+    else:
+        dataset = _from_stream(source, _epoch_seeds(seed) if shuffle else None)
+    if batch_size is None:
+        dataset, count = dataset.unbatch(), collected.rows
+    else:
+        dataset = dataset.rebatch(batch_size, drop_remainder=drop_remainder)
+        count = collected.rows // batch_size if drop_remainder else -(-collected.rows // batch_size)
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def _epoch_seeds(seed: int | None) -> tf.data.Dataset:
+    """One number, another one each time the dataset is iterated over."""
+    return tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1)
+
+
+def _from_memory(kept: Chunk, block: int, seeds: tf.data.Dataset | None) -> tf.data.Dataset:
+    arrays = tuple(array for array in kept if array is not None)
+    rows = len(arrays[0])
+    with tf.device("CPU:0"):  # On a GPU each block would travel there and back.
+        tensors = tuple(tf.convert_to_tensor(array) for array in arrays)
+
+    # Datasets nested in a flat_map would cost 20 ms more at the start of each epoch.
+    @_plain
+    def order(seed: Any) -> Any:
+        index = tf.range(rows)
+        if seeds is None:
+            return index
+        return tf.random.experimental.stateless_shuffle(index, seed=tf.stack([seed, 0]))
+
+    @_plain
+    def pick(index: Any) -> Any:
+        picked = tuple(tf.gather(tensor, index) for tensor in tensors)
+        return picked if len(picked) > 1 else picked[0]
+
+    epochs = tf.data.Dataset.range(1) if seeds is None else seeds
+    return epochs.map(order).rebatch(block).map(pick)
+
+
+def _from_stream(source: Source, seeds: tf.data.Dataset | None) -> tf.data.Dataset:
+    signature: Any = tf.TensorSpec((None, *source.event_shape), source.dtype)
+    if source.labelled:
+        signature = (signature, tf.TensorSpec((None,), tf.int64))
+    if seeds is None:
+        return _generated(lambda: source.chunks(None), signature, ())
+
+    def pass_of(seed: int) -> Iterator[Chunk]:
+        return shuffled(source, np.random.default_rng(int(seed)))
+
+    return seeds.flat_map(_plain(lambda seed: _generated(pass_of, signature, (seed,))))
+
+
+def _generated(
+    chunks: Callable[..., Iterator[Chunk]], signature: Any, arguments: tuple[Any, ...]
+) -> tf.data.Dataset:
+    def generate(*values: Any) -> Iterator[Any]:
+        for x, labels in chunks(*values):
+            yield x if labels is None else (x, labels)
+
+    return tf.data.Dataset.from_generator(generate, output_signature=signature, args=arguments)
+
+
+def shuffled(source: Source, rng: np.random.Generator) -> Iterator[Chunk]:
+    """One pass in random order, with a pool of rows in memory.
+
+    Chunks come in a random order where the source can do that. They fill a pool of `POOL_BYTES`;
+    whenever it is full, a random half of it goes out.
+    """
+    room = max(2, POOL_BYTES // max(1, source.row_bytes))
+    pool: list[Chunk] = []
+    held = 0
+    for chunk in source.chunks(rng):
+        pool.append(chunk)
+        held += len(chunk[0])
+        if held >= room:
+            x, labels = _permuted(pool, held, source, rng)
+            half = held // 2
+            yield x[:half], None if labels is None else labels[:half]
+            pool = [(x[half:], None if labels is None else labels[half:])]
+            held -= half
+    if held:
+        yield _permuted(pool, held, source, rng)
+
+
+def _permuted(pool: list[Chunk], held: int, source: Source, rng: np.random.Generator) -> Chunk:
+    x, labels = _joined(pool, held, source)
+    order = rng.permutation(held)
+    return x[order], None if labels is None else labels[order]
+
+
+def _joined(chunks: list[Chunk], rows: int, source: Source) -> Chunk:
+    """The chunks end to end; each is let go once it is copied, so memory is needed about once."""
+    x = np.empty((rows, *source.event_shape), source.dtype)
+    labels = np.empty(rows, np.int64) if source.labelled else None
+    chunks.reverse()
+    start = 0
+    while chunks:
+        part, part_labels = chunks.pop()
+        x[start : start + len(part)] = part
+        if labels is not None and part_labels is not None:
+            labels[start : start + len(part)] = part_labels
+        start += len(part)
+    return x, labels

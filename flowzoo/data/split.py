@@ -1,0 +1,147 @@
+"""Which rows of a user's file count: missing values, and splits by a hash of the row itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from flowzoo.data.source import Chunk
+
+Missing = Literal["error", "drop"]
+
+FILE_SPLITS = ("train", "validation", "test", "all")
+
+
+def row_fractions(x: np.ndarray) -> np.ndarray:
+    """A number in [0, 1) for each row, which depends on the row's values alone.
+
+    Equal rows get equal numbers, in any file, order, process and version: the row's bytes (float32
+    little-endian, or uint8, with -0.0 as 0.0, padded with zeros to a multiple of 8) are
+    read as 64-bit words w, and h <- mix(h ^ w) starting from h = 0, where mix adds
+    0x9E3779B97F4A7C15 and applies SplitMix64's finaliser (Steele, Lea and Flood, 2014). The number
+    is the upper 53 bits of h over 2^53.
+
+    Args:
+        x: `[rows, ...]`, float32 or uint8.
+
+    Returns:
+        float64 `[rows]`.
+
+    Example:
+        >>> row_fractions(np.array([[1.0, 2.0], [1.0, 2.0]], np.float32)).round(4)
+        array([0.2881, 0.2881])
+    """
+    flat = np.ascontiguousarray(x).reshape(len(x), int(np.prod(x.shape[1:])))
+    if flat.dtype != np.uint8:
+        flat = (flat + np.float32(0.0)).astype("<f4", copy=False)
+    raw = flat.view(np.uint8)
+    padded = np.zeros((len(raw), -(-raw.shape[1] // 8) * 8), np.uint8)
+    padded[:, : raw.shape[1]] = raw
+    h = np.zeros(len(raw), np.uint64)
+    for word in padded.view("<u8").T:
+        h = _mix(h ^ word)
+    return (h >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _mix(h: np.ndarray) -> np.ndarray:
+    h = h + np.uint64(0x9E3779B97F4A7C15)
+    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return h ^ (h >> np.uint64(31))
+
+
+@dataclass(frozen=True)
+class RowFilter:
+    """Passes on the rows of one split, and refuses or drops rows with missing values.
+
+    The rows whose fraction (see `row_fractions`) lies below `test_fraction` are "test", the next
+    `validation_fraction` are "validation", the rest "train".
+
+    Attributes:
+        name: What messages call the data.
+        split: "train", "validation", "test" or "all".
+        missing: "error" or "drop".
+        validation_fraction: Share of the rows in "validation".
+        test_fraction: Share of the rows in "test".
+        columns: Names of a vector's entries, for messages.
+    """
+
+    name: str
+    split: str
+    missing: Missing
+    validation_fraction: float
+    test_fraction: float
+    columns: tuple[str, ...]
+
+    def __call__(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        """Filters one pass.
+
+        Raises:
+            ValueError: At the end of the pass, if values are missing and `missing` is "error": by
+                then all of them are counted. The first pass is made before any training.
+        """
+        rows = bad_rows = 0
+        bad_values: np.ndarray | int = 0
+        for x, labels in chunks:
+            finite = np.isfinite(x)
+            rows += len(x)
+            if not finite.all():
+                bad_values = bad_values + (~finite).sum(axis=0)
+                whole = finite.reshape(len(x), -1).all(axis=1)
+                bad_rows += len(x) - int(whole.sum())
+                x, labels = x[whole], None if labels is None else labels[whole]
+            if self.split != "all":
+                kept = self._kept(row_fractions(x))
+                x, labels = x[kept], None if labels is None else labels[kept]
+            yield x, labels
+        if bad_rows and self.missing == "error":
+            raise ValueError(self._complaint(rows, bad_rows, np.ravel(bad_values)))
+
+    def _kept(self, fractions: np.ndarray) -> np.ndarray:
+        bounds = (0.0, self.test_fraction, self.test_fraction + self.validation_fraction, 1.0)
+        part = ("test", "validation", "train").index(self.split)
+        return (fractions >= bounds[part]) & (fractions < bounds[part + 1])
+
+    def _complaint(self, rows: int, bad_rows: int, bad_values: np.ndarray) -> str:
+        counts = [
+            f"{name!r} ({count})"
+            for name, count in zip(self.columns, bad_values, strict=False)
+            if count
+        ]
+        where = " in column " + ", ".join(counts[:5]) if counts else ""
+        if len(counts) > 5:
+            where += f" and {len(counts) - 5} more columns"
+        return (
+            f"{self.name}: {bad_rows} of {rows} rows have missing or infinite values{where}. "
+            "Fill them in, choose other columns with columns=, or leave those rows out with "
+            "missing='drop'."
+        )
+
+
+def check_split(split: str | None, validation_fraction: float, test_fraction: float) -> str:
+    """Checks what a user says of the splits of their file.
+
+    Returns:
+        The split's name; "all" for None.
+
+    Raises:
+        ValueError: On an unknown split, or fractions that are not in [0, 1) or leave no train rows.
+    """
+    name = "all" if split is None else split
+    if name not in FILE_SPLITS:
+        raise ValueError(
+            f"split={split!r}: a file has the splits {', '.join(map(repr, FILE_SPLITS))}; their "
+            "sizes are set by validation_fraction and test_fraction."
+        )
+    for key, value in (("validation", validation_fraction), ("test", test_fraction)):
+        if not 0.0 <= value < 1.0:
+            raise ValueError(f"{key}_fraction must be in [0, 1); got {value}")
+    if validation_fraction + test_fraction >= 1.0:
+        raise ValueError(
+            f"validation_fraction + test_fraction = {validation_fraction + test_fraction:g} leaves "
+            "no rows for 'train'; their sum must be below 1."
+        )
+    return name

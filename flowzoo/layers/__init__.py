@@ -1,0 +1,17 @@
+"""FlowLayers: Keras layers that own weights and hand out TFP bijectors."""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={
+        "actnorm": ["ActNorm"],
+        "base": ["FlowLayer"],
+        "coupling": ["AffineCoupling"],
+        "multiscale": ["MultiScale"],
+        "permute": ["Permute"],
+        "preprocessing": ["Dequantize", "Logit", "Standardize"],
+        "sigmoid": ["Sigmoid"],
+        "squeeze": ["Squeeze"],
+    },
+)

@@ -1,0 +1,1 @@
+"""Architectures: one file each; importing a file registers it."""

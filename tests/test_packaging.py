@@ -1,0 +1,174 @@
+"""What we ship: the wheel holds it all, the pins satisfy the requirements, the import is light."""
+
+import configparser
+import email
+import importlib.metadata
+import json
+import os
+import runpy
+import subprocess
+import sys
+import tarfile
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+VERSION = runpy.run_path(str(ROOT / "flowzoo" / "_version.py"))["__version__"]
+DATA_FOLDERS = ("pretrained", "zoo_configs")
+
+
+def read_pins():
+    """Canonical name -> version, from constraints.txt."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in pins}
+
+
+def declared_requirements():
+    """(where, Requirement) for each dependency and each extra's, but for flowzoo itself."""
+    groups = {"dependencies": PROJECT["dependencies"], **EXTRAS}
+    parsed = [(where, Requirement(text)) for where, texts in groups.items() for text in texts]
+    return [(where, req) for where, req in parsed if req.name != PROJECT["name"]]
+
+
+def files_below(folder):
+    """The files a folder ships, relative to the repository; hidden files and caches stay here."""
+    files = [path.relative_to(ROOT) for path in (ROOT / folder).rglob("*") if path.is_file()]
+    return {
+        file.as_posix()
+        for file in files
+        if not any(part.startswith((".", "__pycache__")) for part in file.parts)
+    }
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The folder with the sdist, and the wheel that was built from the sdist alone."""
+    out = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def wheel(built):
+    (path,) = built.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+@pytest.fixture(scope="module")
+def dist_info():
+    return f"flowzoo-{VERSION}.dist-info"
+
+
+@pytest.mark.parametrize("folder", DATA_FOLDERS)
+def test_wheel_carries_the_zoo(wheel, folder):
+    wanted = files_below(folder)
+    assert wanted, f"{folder}/ is empty"
+    assert {f"flowzoo/{file}" for file in wanted} <= set(wheel.namelist())
+
+
+def test_wheel_carries_the_package_and_nothing_else(wheel, dist_info):
+    names = set(wheel.namelist())
+    assert files_below("flowzoo") <= names
+    assert "flowzoo/py.typed" in names
+    assert {name.split("/")[0] for name in names} == {"flowzoo", dist_info}
+
+
+def test_wheel_carries_the_licence(wheel, dist_info):
+    shipped = wheel.read(f"{dist_info}/licenses/LICENSE")
+    assert shipped == (ROOT / "LICENSE").read_bytes()
+
+
+def test_wheel_installs_the_command(wheel, dist_info):
+    entry_points = configparser.ConfigParser()
+    entry_points.read_string(wheel.read(f"{dist_info}/entry_points.txt").decode())
+    assert entry_points["console_scripts"]["flowzoo"] == "flowzoo.cli:main"
+
+
+def test_wheel_metadata(wheel, dist_info):
+    metadata = email.message_from_bytes(wheel.read(f"{dist_info}/METADATA"))
+    assert metadata["Version"] == VERSION
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert SpecifierSet(metadata["Requires-Python"]) == SpecifierSet(PROJECT["requires-python"])
+    assert set(metadata.get_all("Provides-Extra")) == set(EXTRAS)
+
+
+def test_sdist_holds_what_a_developer_needs(built):
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        held = {name.split("/", 1)[-1] for name in archive.getnames()}
+    folders = ("flowzoo", "tests", *DATA_FOLDERS)
+    wanted = set().union(*(files_below(folder) for folder in folders))
+    wanted |= {"CHANGELOG.md", "LICENSE", "Makefile", "README.md", "constraints.txt"}
+    assert wanted <= held
+
+
+def test_changelog_names_the_version():
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## [{VERSION}]" in changelog
+
+
+@pytest.mark.parametrize(
+    ("where", "requirement"),
+    [pytest.param(*pair, id=f"{pair[0]}: {pair[1]}") for pair in declared_requirements()],
+)
+def test_constraints_satisfy(where, requirement):
+    pins = read_pins()
+    name = canonicalize_name(requirement.name)
+    assert name in pins, f"{name} ({where}) has no pin: run `make constraints`"
+    assert requirement.specifier.contains(pins[name], prereleases=True)
+
+
+def test_constraints_are_complete():
+    """Whatever our requirements pull in, at any depth, in this environment, has a pin."""
+    todo = [req for where, req in declared_requirements() if where != "gpu"]
+    seen, missing = set(), set()
+    while todo:
+        requirement = todo.pop()
+        name = canonicalize_name(requirement.name)
+        for extra in {"", *requirement.extras}:
+            if (name, extra) in seen:
+                continue
+            seen.add((name, extra))
+            try:
+                needs = importlib.metadata.requires(name) or []
+            except importlib.metadata.PackageNotFoundError:
+                missing.add(name)
+                continue
+            for need in map(Requirement, needs):
+                if need.marker is None or need.marker.evaluate({"extra": extra}):
+                    todo.append(need)
+    assert not missing, "not installed here: run make test, which installs all of .[dev]"
+    unpinned = {name for name, _ in seen} - read_pins().keys()
+    assert not unpinned, "run `make constraints`"
+
+
+def test_index_of_presets_is_readable():
+    index = json.loads((ROOT / "pretrained" / "index.json").read_text(encoding="utf-8"))
+    assert index["format"] == 1
+    assert isinstance(index["presets"], list)
+
+
+def test_import_is_light():
+    """`import flowzoo` is instant: what is heavy loads when it is used."""
+    heavy = {"keras", "matplotlib", "numpy", "onnx", "onnxruntime", "pyarrow", "scipy", "sklearn"}
+    heavy |= {"tensorflow", "tensorflow_datasets", "tensorflow_probability", "tf2onnx", "tf_keras"}
+    program = "import flowzoo; print(flowzoo.__version__)"
+    command = [sys.executable, "-X", "importtime", "-c", program]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "EAGER_IMPORT": ""}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    assert done.stdout.strip() == VERSION
+    modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "flowzoo" in modules
+    assert not heavy & {module.partition(".")[0] for module in modules}
