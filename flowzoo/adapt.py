@@ -130,7 +130,7 @@ class _Reservoir:
         self._keys, self._parts = np.zeros(0), None
 
     def offer(self, x, context):
-        parts = (x,) if context is None else (x, context)
+        parts: tuple = (x,) if context is None else (x, context)
         keys = np.concatenate([self._keys, self._generator.random(len(x))])
         if self._parts is not None:
             parts = tuple(np.concatenate(pair) for pair in zip(self._parts, parts, strict=True))
@@ -156,7 +156,7 @@ def _check_range(flow, moments):
                     f"x must lie in [{layer.low:g}, {layer.high:g}]; it spans {low:g} to {high:g}. Pass raw "
                     "pixels 0..255, or create the flow with preprocessing='standardize'."
                 )
-            if 0 <= low and 0 < high <= 1 and not moments.integral.all() and layer.high > 2:
+            if low >= 0 and 0 < high <= 1 and not moments.integral.all() and layer.high > 2:
                 raise ValueError(
                     f"x spans {low:g} to {high:g}: these look like pixels scaled to 0..1, but the flow takes "
                     f"{layer.low:g}..{layer.high:g}. Pass the raw pixels (x * 255), not scaled ones."
@@ -166,9 +166,7 @@ def _check_range(flow, moments):
 def _refuse_constant_columns(moments):
     constant = np.flatnonzero((moments.maximum == moments.minimum).ravel())
     if len(constant):
-        shown = ", ".join(
-            f"{column} (always {moments.minimum.ravel()[column]:g})" for column in constant[:5]
-        )
+        shown = ", ".join(f"{column} (always {moments.minimum.ravel()[column]:g})" for column in constant[:5])
         raise ValueError(
             f"{len(constant)} column(s) of x never change: {shown}. A density there runs to infinity: drop "
             "them, or say that the data are discrete with create_model(..., dequantize=)."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -85,15 +86,12 @@ def _shape(shape, argument):
     return shape
 
 
-class _dtype_policy:
+@contextlib.contextmanager
+def _dtype_policy(dtype):
     """Sets Keras's dtype policy while layers are made, so that builders need not pass it on."""
-
-    def __init__(self, dtype):
-        self._policy = dtype or keras.config.dtype_policy()
-
-    def __enter__(self):
-        self._held = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(self._policy)
-
-    def __exit__(self, *error):
-        keras.config.set_dtype_policy(self._held)
+    held = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype or held)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(held)

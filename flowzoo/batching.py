@@ -28,6 +28,7 @@ class RowFunction:
         self._chunk = chunk
 
     def __call__(self, *tensors):
+        """The function of the given rows."""
         if not tf.executing_eagerly():
             return self._function(*tensors)
         rows = int(tensors[0].shape[0])

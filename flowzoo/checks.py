@@ -51,7 +51,7 @@ def as_context(context, context_shape: tuple | None, rows, dtype: str) -> tf.Ten
         ValueError: If one is given and none expected, or the reverse, or the shapes do not fit.
     """
     check_context_presence(context is not None, context_shape)
-    if context is None:
+    if context is None or context_shape is None:
         return None
     tensor = _as_tensor(context, "context")
     if tensor.shape.rank == len(context_shape) and rows is not None:

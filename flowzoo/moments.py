@@ -21,7 +21,8 @@ class Moments:
         self.maximum = np.full(event_shape, -np.inf)
         self.integral = np.ones(event_shape, bool)
         self._bad_columns = np.zeros(int(np.prod(event_shape)), np.int64)
-        self._bad_rows, self._first_bad = 0, None
+        self._bad_rows = 0
+        self._first_bad: int | None = None
 
     @property
     def variance(self) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from flowzoo import files
 
 
 def save_image_grid(
-    images, path: str | os.PathLike, columns: int | None = None, zoom: int | None = None
+    images: Any, path: str | os.PathLike, columns: int | None = None, zoom: int | None = None
 ) -> None:
     """Writes images ``[N, H, W, C]`` (C = 1 or 3, values 0..255) as one PNG grid.
 
@@ -36,7 +37,7 @@ def save_image_grid(
         matplotlib.image.imsave(beside, sheet[..., 0] if channels == 1 else sheet, **gray)
 
 
-def save_scatter(samples, path: str | os.PathLike) -> None:
+def save_scatter(samples: Any, path: str | os.PathLike) -> None:
     """Writes a scatter of ``[N, 2]`` samples as a PNG."""
     figure, axes = _figure(5, 5)
     samples = np.asarray(samples)

@@ -62,7 +62,10 @@ def row_seeds(seed: int, count: int) -> np.ndarray:
 
 def permutation(seed: int, size: int) -> list[int]:
     """A permutation of ``range(size)`` that is the same for ever: it is part of a saved model."""
-    words = np.full(size, seed % _TWO_32, np.uint32), np.full(size, seed // _TWO_32 % _TWO_32, np.uint32)
+    words = (
+        np.full(size, seed % _TWO_32, np.uint32),
+        np.full(size, seed // _TWO_32 % _TWO_32, np.uint32),
+    )
     bits, _ = threefry2x32(words, (np.arange(size, dtype=np.uint32), np.full(size, 0xE12, np.uint32)))
     return np.argsort(bits, kind="stable").tolist()
 

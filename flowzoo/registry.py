@@ -154,7 +154,7 @@ def create_model(
     dequantize: float | Sequence[float] | None = None,
     base: str = "normal",
     dtype: str | None = None,
-    **options,
+    **options: Any,
 ) -> Flow:
     """Builds a flow by name.
 

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from flowzoo.event_layer import EventLayer
 
-class Base(keras.layers.Layer):
+
+class Base(EventLayer):
     """The distribution of the latents, with row-wise seeds.
 
-    A subclass writes `distribution`, `log_prob` (of ops that ONNX has) and `sample`.
+    A subclass writes `distribution`, `log_prob` (of ops that ONNX has) and `sample`, and
+    `create_weights` if it has any.
     """
-
-    def __init__(self, **kwargs):
-        kwargs.setdefault("autocast", False)
-        super().__init__(**kwargs)
-
-    def build(self, input_shape, context_shape=None):
-        """Creates the weights; shapes are ``(None, *latent_shape)`` and ``(None, size)`` or None."""
-        if self.built:
-            return
-        self.event_shape = tuple(int(size) for size in input_shape[1:])
-        self.create_weights(self.event_shape, None if context_shape is None else tuple(context_shape[1:]))
-        self.built = True
-
-    def create_weights(self, event_shape: tuple, context_shape: tuple | None) -> None:
-        """Creates every weight; shapes are event shapes."""
 
     def distribution(self, context=None) -> tfp.distributions.Distribution:
         """The same as a TFP distribution; its batch shape is the context's."""

@@ -29,7 +29,7 @@ class Uniform(Base):
     def log_prob(self, z, context=None):
         axes = list(range(-len(self.event_shape), 0))
         outside = tf.reduce_any((z < 0) | (z > 1), axis=axes)
-        density = tf.zeros(tf.shape(z)[:-len(axes)], self.variable_dtype)
+        density = tf.zeros(tf.shape(z)[: -len(axes)], self.variable_dtype)
         return tf.where(outside, tf.constant(-math.inf, self.variable_dtype), density)
 
     def sample(self, seeds, temperature, context=None):

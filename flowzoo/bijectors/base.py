@@ -5,13 +5,11 @@ from __future__ import annotations
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-tfb = tfp.bijectors
-
 Shape = tuple[int, ...]
 Pair = tuple[tf.Tensor, tf.Tensor]
 
 
-class FusedBijector(tfb.Bijector):
+class FusedBijector(tfp.bijectors.Bijector):
     """A bijector whose subclasses write two methods, and get all of TFP's from them.
 
     A subclass implements ``_forward_and_log_det(z) -> (x, log|det dx/dz|)`` and
@@ -126,8 +124,7 @@ class FusedBijector(tfb.Bijector):
         got = tf.TensorShape(got)
         if not got.is_compatible_with(wanted):
             raise ValueError(
-                f"{self.name}: expected event shape {wanted} on the {side} side; "
-                f"got {tuple(got.as_list())}."
+                f"{self.name}: expected event shape {wanted} on the {side} side; got {tuple(got.as_list())}."
             )
 
 
@@ -138,14 +135,14 @@ def _rank(value, event_shape) -> int:
     return value.shape.rank - len(event_shape)
 
 
-def forward_and_log_det(bijector: tfb.Bijector, z, event_ndims: int) -> Pair:
+def forward_and_log_det(bijector: tfp.bijectors.Bijector, z, event_ndims: int) -> Pair:
     """``(bijector.forward(z), log-det)`` of any TFP bijector, in one pass if it is a fused one."""
     if isinstance(bijector, FusedBijector):
         return bijector.forward_and_log_det(z)
     return bijector.forward(z), bijector.forward_log_det_jacobian(z, event_ndims)
 
 
-def inverse_and_log_det(bijector: tfb.Bijector, x, event_ndims: int) -> Pair:
+def inverse_and_log_det(bijector: tfp.bijectors.Bijector, x, event_ndims: int) -> Pair:
     """``(bijector.inverse(x), log-det)`` of any TFP bijector, in one pass if it is a fused one."""
     if isinstance(bijector, FusedBijector):
         return bijector.inverse_and_log_det(x)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 from flowzoo.bijectors.base import FusedBijector, Shape
 
 
 class Logit(FusedBijector):
-    """Data in ``[low, high]`` to the line: ``z = logit(p)``, ``p = margin + (1 - 2 margin) (x - low) / (high - low)``.
+    """Data in ``[low, high]`` to the line: ``z = logit(p)`` with p in ``[margin, 1 - margin]``.
+
+    ``p = margin + (1 - 2 margin) (x - low) / (high - low)``.
 
     The margin keeps the ends of the interval finite. Data outside of the interval are moved to its
     ends, so that a density never becomes NaN; checking the range is the caller's business.
@@ -26,12 +29,19 @@ class Logit(FusedBijector):
     Example:
         >>> from flowzoo.bijectors import Logit
         >>> logit = Logit(0.0, 256.0, 0.05, (1,))
-        >>> float(logit.inverse([[128.0]]))
-        0.0
+        >>> logit.inverse([[128.0]]).numpy().tolist()
+        [[0.0]]
     """
 
     def __init__(
-        self, low: float, high: float, margin: float, event_shape: Shape, *, dtype=tf.float32, name=None
+        self,
+        low: float,
+        high: float,
+        margin: float,
+        event_shape: Shape,
+        *,
+        dtype=tf.float32,
+        name=None,
     ):
         self._low, self._high, self._margin = low, high, margin
         # log dp/dx, the constant part of the log-det of each element.
@@ -40,8 +50,10 @@ class Logit(FusedBijector):
 
     def _forward_and_log_det(self, z):
         unit = (tf.sigmoid(z) - self._margin) / (1 - 2 * self._margin)
-        # Latents beyond the margin land outside of the data's interval: the nearest end is meant.
-        x = self._low + (self._high - self._low) * tf.clip_by_value(unit, 0.0, 1.0)
+        # Latents beyond the margin land outside of the interval: the nearest end is meant, and the
+        # upper one stays below `high`, so that the floor of a pixel is 255 and never 256.
+        top = 1.0 - np.finfo(self.dtype.as_numpy_dtype).epsneg
+        x = self._low + (self._high - self._low) * tf.clip_by_value(unit, 0.0, top)
         return x, -self._log_det(z)
 
     def _inverse_and_log_det(self, x):

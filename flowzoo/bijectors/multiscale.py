@@ -26,8 +26,7 @@ class MultiScale(FusedBijector):
         self._scales = tuple(scales)
         # Event shape of what becomes latent after each scale.
         self._out_shapes = tuple(
-            _half(scale.latent_shape) if scale is not scales[-1] else scale.latent_shape
-            for scale in scales
+            _half(scale.latent_shape) if scale is not scales[-1] else scale.latent_shape for scale in scales
         )
         self._sizes = tuple(math.prod(shape) for shape in self._out_shapes)
         data_shape = scales[0].data_shape
@@ -47,9 +46,7 @@ class MultiScale(FusedBijector):
     def _forward_and_log_det(self, z):
         batch = tf.shape(z)[:-1]
         latents = [
-            tf.ensure_shape(
-                tf.reshape(part, tf.concat([batch, shape], axis=0)), [*z.shape[:-1], *shape]
-            )
+            tf.ensure_shape(tf.reshape(part, tf.concat([batch, shape], axis=0)), [*z.shape[:-1], *shape])
             for part, shape in zip(tf.split(z, self._sizes, axis=-1), self._out_shapes, strict=True)
         ]
         x, log_det = latents[-1], tf.zeros([], self.dtype)
@@ -68,6 +65,4 @@ def _half(shape: Shape) -> Shape:
 def _flatten(x):
     """``[..., H, W, C]`` to ``[..., H*W*C]``."""
     batch, size = tf.shape(x)[:-3], math.prod(x.shape[-3:])
-    return tf.ensure_shape(
-        tf.reshape(x, tf.concat([batch, [size]], axis=0)), [*x.shape[:-3], size]
-    )
+    return tf.ensure_shape(tf.reshape(x, tf.concat([batch, [size]], axis=0)), [*x.shape[:-3], size])

@@ -13,6 +13,8 @@ class Conditioner(keras.layers.Layer):
     dtype; the caller casts the result.
     """
 
+    built: bool
+
     def build(self, input_shape, output_shape=None, context_shape=None):
         """Creates the weights.
 

@@ -48,17 +48,13 @@ class ConvNet(Conditioner):
         options = self.sublayer_options()
         hidden_shape = (*input_shape[:-1], self.channels)
         self.first = self._conv(3, input_shape)
-        self.inner = [
-            (self._conv(3, hidden_shape), self._conv(1, hidden_shape)) for _ in range(self.blocks)
-        ]
+        self.inner = [(self._conv(3, hidden_shape), self._conv(1, hidden_shape)) for _ in range(self.blocks)]
         self.context_layer = None
         if context_shape is not None:
             layer = keras.layers.Dense(self.channels, use_bias=False, **options)
             self.context_layer = self.build_sublayer(layer, context_shape)
         self.drop = keras.layers.Dropout(self.dropout, **options) if self.dropout else None
-        last = keras.layers.Conv2D(
-            output_shape[-1], 3, padding="same", kernel_initializer="zeros", **options
-        )
+        last = keras.layers.Conv2D(output_shape[-1], 3, padding="same", kernel_initializer="zeros", **options)
         self.last = self.build_sublayer(last, hidden_shape)
 
     def _conv(self, kernel_size, input_shape):
@@ -73,7 +69,7 @@ class ConvNet(Conditioner):
         batch = tf.shape(x)[:-3]
         h = self.first(tf.reshape(x, [-1, *x.shape[-3:]]) if x.shape.rank != 4 else x)
         if self.context_layer is not None:
-            h = h + self._context_bias(context, batch)
+            h = h + self._bias(self.context_layer(context), batch)
         for wide, narrow in self.inner:
             y = wide(self.activation(h))
             if self.drop is not None:
@@ -82,9 +78,8 @@ class ConvNet(Conditioner):
         y = self.last(self.activation(h))
         return y if x.shape.rank == 4 else tf.reshape(y, tf.concat([batch, y.shape[1:]], axis=0))
 
-    def _context_bias(self, context, batch):
+    def _bias(self, bias, batch):
         """``[images, 1, 1, channels]``; the context broadcasts over leading sample dimensions."""
-        bias = self.context_layer(context)
         bias = tf.broadcast_to(bias, tf.concat([batch, [self.channels]], axis=0))
         return tf.reshape(bias, [-1, 1, 1, self.channels])
 

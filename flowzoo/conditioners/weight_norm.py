@@ -16,6 +16,8 @@ class WeightNorm(keras.layers.Layer):
         layer: A Dense or Conv2D layer.
     """
 
+    built: bool
+
     def __init__(self, layer: keras.layers.Layer, **kwargs):
         super().__init__(**kwargs)
         self.layer = layer

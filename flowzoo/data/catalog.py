@@ -96,9 +96,7 @@ def register_dataset(info: DatasetInfo) -> Callable[[Opener], Opener]:
     def register(opener: Opener) -> Opener:
         held = _ENTRIES.get(info.name)
         if held is not None and held[0] != info:
-            raise ValueError(
-                f"The data set name {info.name!r} is taken ({held[0].summary}); choose another."
-            )
+            raise ValueError(f"The data set name {info.name!r} is taken ({held[0].summary}); choose another.")
         _ENTRIES[info.name] = (info, opener)
         return opener
 

@@ -102,9 +102,7 @@ def expand(source: Paths) -> list[Path]:
     return files
 
 
-def open_files(
-    files: Sequence[Path], columns: Columns = None, labels: bool | str = False
-) -> Source:
+def open_files(files: Sequence[Path], columns: Columns = None, labels: bool | str = False) -> Source:
     """Opens files with the same columns as one source.
 
     Args:

@@ -87,9 +87,7 @@ def load(
     if not files.is_path(source) or source in list_datasets():
         rows = _open_name(str(source), split, columns, labels, data_dir, download)
     else:
-        rows = _open_files(
-            source, split, columns, labels, missing, validation_fraction, test_fraction
-        )
+        rows = _open_files(source, split, columns, labels, missing, validation_fraction, test_fraction)
     # Only now: a mistake above is told without waiting for TensorFlow's import.
     from flowzoo.data import pipeline
 
@@ -149,9 +147,7 @@ def _check_options(batch_size: int | None, cache: bool | str, missing: str) -> N
     if batch_size is not None and (isinstance(batch_size, bool) or int(batch_size) != batch_size):
         raise TypeError(f"batch_size must be an integer or None; got {batch_size!r}")
     if batch_size is not None and batch_size < 1:
-        raise ValueError(
-            f"batch_size must be at least 1 (or None for single rows); got {batch_size}"
-        )
+        raise ValueError(f"batch_size must be at least 1 (or None for single rows); got {batch_size}")
     if cache not in (True, False, "auto"):
         raise ValueError(f"cache must be True, False or 'auto'; got {cache!r}")
     if missing not in ("error", "drop"):

@@ -45,9 +45,7 @@ class Source:
         return max(1, CHUNK_BYTES // max(1, self.row_bytes))
 
 
-def array_source(
-    x: np.ndarray, labels: np.ndarray | None = None, columns: Sequence[str] = ()
-) -> Source:
+def array_source(x: np.ndarray, labels: np.ndarray | None = None, columns: Sequence[str] = ()) -> Source:
     """The source of rows that are in memory already.
 
     Args:
@@ -67,9 +65,7 @@ def array_source(
         for start, stop in blocks(len(x), source.chunk_rows, rng):
             yield x[start:stop], None if labels is None else labels[start:stop]
 
-    source = Source(
-        x.shape[1:], x.dtype, chunks, len(x), labels is not None, columns=tuple(columns)
-    )
+    source = Source(x.shape[1:], x.dtype, chunks, len(x), labels is not None, columns=tuple(columns))
     return source
 
 

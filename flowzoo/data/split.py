@@ -107,9 +107,7 @@ class RowFilter:
 
     def _complaint(self, rows: int, bad_rows: int, bad_values: np.ndarray) -> str:
         counts = [
-            f"{name!r} ({count})"
-            for name, count in zip(self.columns, bad_values, strict=False)
-            if count
+            f"{name!r} ({count})" for name, count in zip(self.columns, bad_values, strict=False) if count
         ]
         where = " in column " + ", ".join(counts[:5]) if counts else ""
         if len(counts) > 5:

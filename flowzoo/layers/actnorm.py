@@ -23,7 +23,11 @@ class ActNorm(FlowLayer):
 
     def bijector(self, context=None, training=False):
         return Affine(
-            self.shift.value, self.log_scale.value, self.event_shape, dtype=self.variable_dtype, name=self.name
+            self.shift.value,
+            self.log_scale.value,
+            self.event_shape,
+            dtype=self.variable_dtype,
+            name=self.name,
         )
 
     def adapt(self, x, context=None):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from flowzoo.event_layer import EventLayer
 
-class FlowLayer(keras.layers.Layer):
+
+class FlowLayer(EventLayer):
     """Weights plus one method, `bijector`.
 
     A subclass writes
 
-    * `create_weights(event_shape, context_shape)`: every weight and every sub-layer, built;
+    * `create_weights(event_shape, context_shape)`: every weight and every sub-layer, built (shapes on
+      the data side);
     * `bijector(context, training)`: a throw-away bijector from the current values, called inside
       the trace;
     * `latent_shape(event_shape)`, if it changes the event shape;
@@ -20,27 +22,6 @@ class FlowLayer(keras.layers.Layer):
 
     Called as a Keras layer it maps data to latents: ``layer(x) = layer.bijector().inverse(x)``.
     """
-
-    def __init__(self, **kwargs):
-        # Densities stay in the variables' dtype; only conditioners run in the compute dtype.
-        kwargs.setdefault("autocast", False)
-        super().__init__(**kwargs)
-
-    def build(self, input_shape, context_shape=None):
-        """Creates every weight.
-
-        Args:
-            input_shape: ``(None, *event_shape)`` on the data side.
-            context_shape: ``(None, size)`` of the context, or None.
-        """
-        if self.built:
-            return
-        self.event_shape = tuple(int(size) for size in input_shape[1:])
-        self.create_weights(self.event_shape, None if context_shape is None else tuple(context_shape[1:]))
-        self.built = True
-
-    def create_weights(self, event_shape: tuple, context_shape: tuple | None) -> None:
-        """Creates every weight and builds every sub-layer; shapes are event shapes."""
 
     def latent_shape(self, event_shape: tuple) -> tuple:
         """Event shape on the latent side."""

@@ -76,9 +76,7 @@ class AffineCoupling(FlowLayer):
                 log_scale = self.scale_bound * tf.tanh(raw / self.scale_bound)
             return Affine(shift, log_scale, self.transformed_shape, dtype=self.variable_dtype)
 
-        return Coupling(
-            self.split, transformer, self.event_shape, dtype=self.variable_dtype, name=self.name
-        )
+        return Coupling(self.split, transformer, self.event_shape, dtype=self.variable_dtype, name=self.name)
 
     def get_config(self):
         return {

@@ -33,7 +33,9 @@ class MultiScale(FlowLayer):
                 event_shape = layer.latent_shape(event_shape)
             if i < len(self.scales) - 1:
                 if event_shape[-1] % 2:
-                    raise ValueError(f"Scale {i} ends in {event_shape}: an odd number of channels has no half.")
+                    raise ValueError(
+                        f"Scale {i} ends in {event_shape}: an odd number of channels has no half."
+                    )
                 event_shape = (*event_shape[:-1], event_shape[-1] // 2)
 
     def latent_shape(self, event_shape):
@@ -59,15 +61,12 @@ class MultiScale(FlowLayer):
         return super().adapt(x, context)
 
     def get_config(self):
-        scales = [
-            [keras.saving.serialize_keras_object(layer) for layer in scale] for scale in self.scales
-        ]
+        scales = [[keras.saving.serialize_keras_object(layer) for layer in scale] for scale in self.scales]
         return {**super().get_config(), "scales": scales}
 
     @classmethod
     def from_config(cls, config):
         config["scales"] = [
-            [keras.saving.deserialize_keras_object(layer) for layer in scale]
-            for scale in config["scales"]
+            [keras.saving.deserialize_keras_object(layer) for layer in scale] for scale in config["scales"]
         ]
         return cls(**config)

@@ -25,9 +25,8 @@ class Permute(FlowLayer):
             raise ValueError(f"permutation must be 'reverse' or a list; got {permutation!r}.")
 
     def bijector(self, context=None, training=False):
-        order = self.permutation
-        if order == "reverse":
-            order = range(self.event_shape[-1])[::-1]
+        size = self.event_shape[-1]
+        order = range(size)[::-1] if self.permutation == "reverse" else self.permutation
         return bijectors.Permute(order, self.event_shape, dtype=self.variable_dtype, name=self.name)
 
     def get_config(self):

@@ -32,7 +32,11 @@ class Standardize(FlowLayer):
 
     def bijector(self, context=None, training=False):
         return bijectors.Affine(
-            self.mean.value, self.log_std.value, self.event_shape, dtype=self.variable_dtype, name=self.name
+            self.mean.value,
+            self.log_std.value,
+            self.event_shape,
+            dtype=self.variable_dtype,
+            name=self.name,
         )
 
 
@@ -123,7 +127,12 @@ class Logit(FlowLayer):
 
     def bijector(self, context=None, training=False):
         return bijectors.Logit(
-            self.low, self.high, self.margin, self.event_shape, dtype=self.variable_dtype, name=self.name
+            self.low,
+            self.high,
+            self.margin,
+            self.event_shape,
+            dtype=self.variable_dtype,
+            name=self.name,
         )
 
     def get_config(self):

@@ -59,6 +59,7 @@ def realnvp(
         return [layers.ActNorm(), coupling] if actnorm else [coupling]
 
     if len(event_shape) == 3:
+
         def convnet_step(mask, swap):
             return step(conditioners.ConvNet(channels, blocks, **network), mask, swap)
 
@@ -87,9 +88,7 @@ def _multiscale(event_shape, levels, step):
     def couplings(mask, count):
         return [layer for i in range(count) for layer in step(mask, i % 2 == 1)]
 
-    scales = [
-        [*couplings("checkerboard", 3), layers.Squeeze(), *couplings("half", 3)] for _ in range(levels)
-    ]
+    scales = [[*couplings("checkerboard", 3), layers.Squeeze(), *couplings("half", 3)] for _ in range(levels)]
     # The last scale has four more; a grid of odd size has no checkerboard, so channels take turns.
     even = (height // 2**levels) % 2 == 0 and (width // 2**levels) % 2 == 0
     scales[-1] += couplings("checkerboard" if even else "half", 4)

@@ -23,7 +23,7 @@ def make_optimizer(training: TrainingConfig, steps: int) -> keras.optimizers.Opt
     return _OPTIMIZERS[training.optimizer](_schedule(training, steps), **options)
 
 
-def _schedule(training: TrainingConfig, steps: int):
+def _schedule(training, steps):
     warmup = min(training.warmup_steps, steps - 1)
     if training.schedule == "cosine":
         return keras.optimizers.schedules.CosineDecay(
@@ -35,5 +35,7 @@ def _schedule(training: TrainingConfig, steps: int):
     if not warmup:
         return training.learning_rate
     return keras.optimizers.schedules.PolynomialDecay(
-        training.learning_rate / warmup, decay_steps=warmup, end_learning_rate=training.learning_rate
+        training.learning_rate / warmup,
+        decay_steps=warmup,
+        end_learning_rate=training.learning_rate,
     )

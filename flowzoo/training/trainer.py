@@ -7,6 +7,7 @@ import os
 import platform
 import time
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -49,7 +50,9 @@ def train(
     """
     run_dir = _prepare(Path(run_dir), config)
     keras.utils.set_random_seed(config.seed)
-    datasets = {part: _load(config, part, data_dir, download) for part in ("train", "validation", "test")}
+    datasets: dict[str, Any] = {
+        part: _load(config, part, data_dir, download) for part in ("train", "validation", "test")
+    }
     flow = _create(config, datasets["train"])
     steps = config.training.epochs * int(datasets["train"].cardinality())
     flow.compile(make_optimizer(config.training, steps), jit_compile=config.training.jit_compile)
@@ -91,7 +94,7 @@ def _prepare(run_dir: Path, config: ZooConfig) -> Path:
     return run_dir
 
 
-def _load(config, part, data_dir, download) -> tf.data.Dataset | None:
+def _load(config, part, data_dir, download):
     split = getattr(config.data, part)
     if split is None:
         return None
@@ -127,7 +130,11 @@ def _callbacks(config: ZooConfig, run_dir: Path, flow: Flow) -> list[keras.callb
         monitor = "val_bits_per_dim" if flow.is_image else "val_nll"
         callbacks.append(
             keras.callbacks.ModelCheckpoint(
-                str(run_dir / BEST), monitor, save_best_only=True, save_weights_only=True, mode="min"
+                str(run_dir / BEST),
+                monitor,
+                save_best_only=True,
+                save_weights_only=True,
+                mode="min",
             )
         )
         if training.patience is not None:
@@ -140,12 +147,13 @@ class _History(keras.callbacks.Callback):
 
     def __init__(self, path: Path):
         super().__init__()
-        self._path, self._rows = path, []
+        self._path = path
+        self._rows: list[dict[str, float]] = []
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         self._start = time.monotonic()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         rate = float(self.model.optimizer.learning_rate)
         seconds = round(time.monotonic() - self._start, 1)
         values = {key: float(value) for key, value in (logs or {}).items()}

@@ -39,10 +39,6 @@ def reader_of(path: Path) -> Reader:
     """
     for _, name, module, reader in _FORMATS:
         if format_of(path.name) == name:
-            loaded: Reader = getattr(
-                importlib.import_module(f"flowzoo.data.formats.{module}"), reader
-            )
+            loaded: Reader = getattr(importlib.import_module(f"flowzoo.data.formats.{module}"), reader)
             return loaded
-    raise ValueError(
-        f"{path}: cannot read this kind of file; it must end in {', '.join(EXTENSIONS)}."
-    )
+    raise ValueError(f"{path}: cannot read this kind of file; it must end in {', '.join(EXTENSIONS)}.")

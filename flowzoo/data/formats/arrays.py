@@ -81,9 +81,7 @@ def read_npz(path: Path, columns: Columns, labels: bool | str) -> Source:
         columns = None
     names, chosen = _layout(x, columns, f"{path}, array {key!r}")
     if y is not None and y.shape != (len(x),):
-        raise ValueError(
-            f"{path}: {len(x)} rows but labels of shape {y.shape}; one a row is wanted."
-        )
+        raise ValueError(f"{path}: {len(x)} rows but labels of shape {y.shape}; one a row is wanted.")
     return array_source(_cast(x, chosen, _row_dtype(x)), y, [names[i] for i in chosen])
 
 
@@ -171,9 +169,7 @@ def _label_key(keys: Sequence[str], labels: bool | str, name: str) -> str:
 
 
 def _integers(labels: np.ndarray, name: str) -> np.ndarray:
-    whole = labels.dtype.kind in "iub" or (
-        labels.dtype.kind == "f" and bool(np.all(np.mod(labels, 1) == 0))
-    )
+    whole = labels.dtype.kind in "iub" or (labels.dtype.kind == "f" and bool(np.all(np.mod(labels, 1) == 0)))
     if not whole:
         raise ValueError(f"{name}: labels must be integers; theirs have the type {labels.dtype}.")
     return labels.astype(np.int64)

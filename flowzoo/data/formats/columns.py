@@ -41,9 +41,7 @@ def choose(columns: Columns, available: Sequence[str], name: str) -> list[int]:
     if not chosen:
         raise ValueError(f"{name}: columns is empty; name at least one, or leave it None for all.")
     if len(set(chosen)) < len(chosen):
-        raise ValueError(
-            f"{name}: columns={wanted} names a column twice; such data have no density."
-        )
+        raise ValueError(f"{name}: columns={wanted} names a column twice; such data have no density.")
     return chosen
 
 

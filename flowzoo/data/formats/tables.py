@@ -43,9 +43,7 @@ def read_csv(path: Path, columns: Columns, labels: bool | str) -> Source:
     names, label = _numeric_columns(schema, columns, labels, str(path))
     wanted = names if label is None else [*names, label]
     # The types come from the first block: whole numbers there may be fractions further down.
-    types = {
-        n: pa.bool_() if pa.types.is_boolean(schema.field(n).type) else pa.float64() for n in wanted
-    }
+    types = {n: pa.bool_() if pa.types.is_boolean(schema.field(n).type) else pa.float64() for n in wanted}
     convert = pacsv.ConvertOptions(column_types=types, include_columns=wanted)
 
     def chunks(rng: np.random.Generator | None) -> Iterator[Chunk]:

@@ -38,7 +38,6 @@ def read_tfrecord(path: Path, columns: Columns, labels: bool | str) -> Source:
     features = _first_example(path, records)
     label = "label" if labels is True else labels or None
     names = _feature_names(features, as_list(columns), label, str(path))
-    image = features[names[0]].WhichOneof("kind") == "bytes_list"
     spec = {name: _spec(features[name]) for name in names}
     if label is not None:
         spec[label] = tf.io.FixedLenFeature([], tf.int64)
@@ -66,7 +65,7 @@ def read_tfrecord(path: Path, columns: Columns, labels: bool | str) -> Source:
         dtype=np.dtype(first.dtype.as_numpy_dtype),
         chunks=chunks,
         labelled=label is not None,
-        columns=() if image else _entry_names(names, features),
+        columns=() if _is_image(features[names[0]]) else _entry_names(names, features),
     )
     return source
 
@@ -100,21 +99,28 @@ def _feature_names(
             f"{name} holds the features {', '.join(map(repr, there)) or 'none'}: say which make "
             "the row, columns='feature' or columns=['a', 'b']."
         )
-    kinds = {features[feature].WhichOneof("kind") for feature in names}
-    if None in kinds:
+    if any(_size(features[feature]) == 0 for feature in names):
         raise ValueError(f"{name}: a feature of {names} is empty in the first record.")
-    if len(names) > 1 and "bytes_list" in kinds:
+    if len(names) > 1 and any(_is_image(features[feature]) for feature in names):
         raise ValueError(f"{name}: of {names} some are images; an image must be the only column.")
     return names
 
 
 def _spec(feature: Any) -> Any:
     """How to parse a feature: each record must have as many values as the first."""
-    kind = feature.WhichOneof("kind")
-    if kind == "bytes_list":
+    if _is_image(feature):
         return tf.io.FixedLenFeature([], tf.string)
-    dtype = tf.float32 if kind == "float_list" else tf.int64
-    return tf.io.FixedLenFeature([len(getattr(feature, kind).value)], dtype)
+    dtype = tf.float32 if feature.WhichOneof("kind") == "float_list" else tf.int64
+    return tf.io.FixedLenFeature([_size(feature)], dtype)
+
+
+def _is_image(feature: Any) -> bool:
+    return bool(feature.WhichOneof("kind") == "bytes_list")
+
+
+def _size(feature: Any) -> int:
+    kind = feature.WhichOneof("kind")
+    return 0 if kind is None else len(getattr(feature, kind).value)
 
 
 def _rows(values: list[Any]) -> Any:
@@ -129,10 +135,8 @@ def _decoded(image: Any) -> Any:
 
 
 def _entry_names(names: list[str], features: dict[str, Any]) -> tuple[str, ...]:
-    sizes = {n: len(getattr(features[n], features[n].WhichOneof("kind")).value) for n in names}
-    return tuple(
-        name if sizes[name] == 1 else f"{name}[{i}]" for name in names for i in range(sizes[name])
-    )
+    sizes = {name: _size(features[name]) for name in names}
+    return tuple(name if sizes[name] == 1 else f"{name}[{i}]" for name in names for i in range(sizes[name]))
 
 
 def _damaged(path: Path, error: tf.errors.OpError) -> ValueError:

@@ -1,0 +1,97 @@
+"""The functions that a served flow answers: log_prob, score, sample, encode, decode."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from flowzoo.flow import Flow
+
+
+class Signatures:
+    """A flow's methods as traceable functions of named tensors, rows first on every input and output.
+
+    Traced anew, without XLA: a stock TF Serving refuses functions compiled with it. Each starts with a
+    shape check that says what is wrong, because the server checks no shapes. Values are never refused:
+    an error would fail the neighbours that the server put into the same batch. A row that holds NaN
+    or infinity gets the lowest finite float instead, and `score` says ``valid: false``.
+
+    Args:
+        flow: The flow.
+    """
+
+    def __init__(self, flow: Flow):
+        self._flow = flow
+        self._dtype = tf.as_dtype(flow.variable_dtype)
+
+    def functions(self) -> dict[str, tf.types.experimental.GenericFunction]:
+        """Signature name to function; its input names and shapes are those of DESIGN.md."""
+        flow = self._flow
+        x = tf.TensorSpec([None, *flow.event_shape], flow.input_dtype, "x")
+        z = tf.TensorSpec([None, *flow.latent_shape], self._dtype, "z")
+        seed = tf.TensorSpec([None], tf.int64, "seed")
+        temperature = tf.TensorSpec([None], self._dtype, "temperature")
+        log_prob = self._traced(self._log_prob, x)
+        return {
+            "serving_default": log_prob,
+            "log_prob": log_prob,
+            "score": self._traced(self._score, x),
+            "sample": self._traced(self._sample, seed, temperature),
+            "encode": self._traced(self._encode, x),
+            "decode": self._traced(self._decode, z),
+        }
+
+    def _traced(self, method, *specs):
+        if self._flow.context_shape is not None:
+            specs = (
+                *specs,
+                tf.TensorSpec([None, *self._flow.context_shape], self._dtype, "context"),
+            )
+
+        def function(*tensors):
+            checked = [_checked(tensor, spec) for tensor, spec in zip(tensors, specs, strict=True)]
+            rows = tf.shape(checked[0])[0]
+            same = [
+                tf.debugging.assert_equal(
+                    tf.shape(tensor)[0],
+                    rows,
+                    f"{spec.name} and {specs[0].name} differ in their rows",
+                )
+                for tensor, spec in zip(checked[1:], specs[1:], strict=True)
+            ]
+            with tf.control_dependencies(same):
+                return method(*[tf.identity(tensor) for tensor in checked])
+
+        return tf.function(function, input_signature=specs, autograph=False)
+
+    def _log_prob(self, x, context=None):
+        return {"log_prob": self._score(x, context)["log_prob"]}
+
+    def _score(self, x, context=None):
+        return self._flow.score_rows(tf.cast(x, self._dtype), context)
+
+    def _sample(self, seed, temperature, context=None):
+        return {"x": self._finite(self._flow.sample_rows(seed, temperature, context))}
+
+    def _encode(self, x, context=None):
+        return {"z": self._finite(self._flow.encode_rows(tf.cast(x, self._dtype), context))}
+
+    def _decode(self, z, context=None):
+        return {"x": self._finite(self._flow.decode_rows(z, context))}
+
+    def _finite(self, values):
+        """NaN and infinity are not JSON: the lowest float stands for them."""
+        return tf.where(tf.math.is_finite(values), values, self._dtype.min)
+
+
+def _checked(tensor, spec):
+    """The tensor with its shape checked when it runs, not when it is traced."""
+    # Hides the static shape, from which the check would be optimised away.
+    hidden = tf.raw_ops.PlaceholderWithDefault(input=tensor, shape=None)
+    wanted = spec.shape.as_list()
+    shown = "(" + ", ".join("N" if size is None else str(size) for size in wanted) + ")"
+    message = f"{spec.name} must have shape {shown}"
+    with tf.control_dependencies([tf.debugging.assert_equal(tf.rank(hidden), len(wanted), message)]):
+        shape = tf.shape(hidden)
+    sizes = tf.constant(wanted[1:], tf.int32)
+    with tf.control_dependencies([tf.debugging.assert_equal(shape[1:], sizes, message)]):
+        return tf.ensure_shape(tf.identity(hidden), wanted)

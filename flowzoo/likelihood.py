@@ -1,0 +1,206 @@
+"""LikelihoodModel: Keras's compile, fit and evaluate for a model that is a density."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from flowzoo import adapt, checks
+
+
+class LikelihoodModel(keras.Model):
+    """A Keras model trained by maximum likelihood on raw data.
+
+    `Flow` derives from it and brings `event_shape`, `context_shape`, `adapted`, `prefers_xla` and
+    `log_density`. The loss is the negative log-likelihood: in nats for vectors, in bits per dimension for
+    images, so that gradients have one size for all image sizes.
+    """
+
+    event_shape: tuple[int, ...]
+    context_shape: tuple[int, ...] | None
+    adapted: Any
+
+    @property
+    def is_image(self) -> bool:
+        """Whether rows are images, so that bits per dimension mean something."""
+        return len(self.event_shape) == 3
+
+    @property
+    def prefers_xla(self) -> bool:
+        """XLA by default? Measured on CPUs: faster for vectors, slower where convolutions do the work."""
+        return not self.is_image or bool(tf.config.list_physical_devices("GPU"))
+
+    @property
+    def bits_per_nat_dim(self) -> float:
+        """``1 / (D ln 2)``: from nats a row to bits per dimension."""
+        return 1.0 / (math.prod(self.event_shape) * math.log(2.0))
+
+    def log_density(self, x: Any, context: Any = None, training: bool = False, noise_seed: Any = None) -> Any:
+        """Log-density ``[N]`` of tensors ``[N, *event_shape]``."""
+        raise NotImplementedError
+
+    def adapt(
+        self, x: Any, context: Any = None, batch_size: int | None = None, max_batches: int | None = None
+    ) -> None:
+        """Sets what is learned from data without gradients: standardisation, actnorm.
+
+        Reads the data once (twice behind `Dequantize`), whatever their size, and checks every row.
+
+        Args:
+            x: Array ``[N, *event_shape]``, `tf.data.Dataset` of batches (or of pairs), or `PyDataset`.
+            context: Array ``[N, size]``, for a conditional flow and arrays.
+            batch_size: For arrays.
+            max_batches: Read no further; an endless dataset is read for 1000 batches.
+
+        Raises:
+            ValueError: On wrong shapes, no rows, NaN or infinity, constant columns, pixels out of range.
+        """
+        batch_size = batch_size or self._default_batch_size
+        adapt.adapt(self, x, context, batch_size=batch_size, max_batches=max_batches)
+
+    def compile(self, optimizer: Any = "auto", *, jit_compile: bool | str = "auto", **kwargs: Any) -> None:
+        """Keras's compile; every argument has a default.
+
+        Args:
+            optimizer: "auto" is Adam at 1e-3 with the global gradient norm bounded.
+            jit_compile: "auto" is `prefers_xla`.
+            **kwargs: As in `keras.Model.compile`, without a loss: that is the negative log-likelihood.
+
+        Raises:
+            ValueError: If a loss is given.
+        """
+        if optimizer == "auto":
+            optimizer = keras.optimizers.Adam(1e-3, global_clipnorm=1.0 if self.is_image else 5.0)
+        if kwargs.pop("loss", None) is not None:
+            raise ValueError("A flow's loss is its negative log-likelihood; leave loss out.")
+        jit_compile = self.prefers_xla if jit_compile == "auto" else jit_compile
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+
+    def get_compile_config(self) -> dict:
+        """What a saved flow is compiled with again when it is loaded."""
+        if not self.compiled:
+            return {}
+        optimizer = keras.saving.serialize_keras_object(self.optimizer)
+        return {"optimizer": optimizer, "jit_compile": self.jit_compile}
+
+    def compile_from_config(self, config: dict) -> None:
+        """Compiles a loaded flow as the saved one was."""
+        self.compile(
+            keras.saving.deserialize_keras_object(config["optimizer"]), jit_compile=config["jit_compile"]
+        )
+        self.optimizer.build(self.trainable_variables)
+
+    def fit(
+        self,
+        x: Any = None,
+        context: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
+        """Keras's fit: maximum likelihood on raw data; adapts first if that has not been done.
+
+        Args:
+            x: Array ``[N, *event_shape]``, or a `tf.data.Dataset` of batches: x, or (x, context).
+            context: Array ``[N, size]``, for a conditional flow and arrays.
+            batch_size: For arrays; 512 rows, or 64 images, by default.
+            epochs: As in Keras.
+            **kwargs: As in `keras.Model.fit` (``validation_data``, ``callbacks``, ...).
+
+        Returns:
+            Keras's history, with ``nll`` (nats a row) and for images ``bits_per_dim``.
+
+        Raises:
+            ValueError: Before the first step, if the data cannot be trained on.
+        """
+        context = kwargs.pop("y", context)
+        if not self.compiled:
+            self.compile()
+        check = adapt.check_data if self.adapted.numpy() else adapt.adapt
+        check(
+            self,
+            x,
+            context,
+            batch_size=batch_size or self._default_batch_size,
+            max_batches=kwargs.get("steps_per_epoch"),
+        )
+        batch_size = batch_size or self._batch_size_of(x)
+        return super().fit(x, context, batch_size=batch_size, epochs=epochs, **kwargs)
+
+    def evaluate(
+        self, x: Any = None, context: Any = None, batch_size: int | None = None, **kwargs: Any
+    ) -> Any:
+        """Keras's evaluate: mean loss, nll (nats) and, for images, bits per dimension."""
+        context = kwargs.pop("y", context)
+        if not self.compiled:
+            self.compile()
+        return super().evaluate(x, context, batch_size=batch_size or self._batch_size_of(x), **kwargs)
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Means over an epoch: loss, nll (nats) and, for images, bits per dimension."""
+        return self._trackers
+
+    def train_step(self, data: Any) -> dict:
+        """One step of gradient descent on a batch."""
+        x, context, weight = self._unpack(data)
+        with tf.GradientTape() as tape:
+            nll = -self.log_density(x, context, training=True, noise_seed=self._noise_seed())
+            loss = self._loss(nll, weight)
+            scaled = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, [variable.value for variable in self.trainable_variables])
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        return self._logs(loss, nll, weight)
+
+    def test_step(self, data: Any) -> dict:
+        """The metrics of a batch."""
+        x, context, weight = self._unpack(data)
+        nll = -self.log_density(x, context)
+        return self._logs(self._loss(nll, weight), nll, weight)
+
+    @property
+    def _default_batch_size(self):
+        return 64 if self.is_image else 512
+
+    def _batch_size_of(self, x):
+        """The default for arrays; None for what yields batches itself."""
+        yields_batches = isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)) or not hasattr(x, "__len__")
+        return None if yields_batches else self._default_batch_size
+
+    def _unpack(self, data):
+        x, context, weight = keras.utils.unpack_x_y_sample_weight(data)
+        x = checks.as_rows(x, self.event_shape, self.variable_dtype, "x")
+        context = checks.as_context(context, self.context_shape, x.shape[0], self.variable_dtype)
+        return x, context, None if weight is None else tf.cast(weight, x.dtype)
+
+    def _noise_seed(self):
+        """A function of the step, so that a resumed run draws what the whole run would have drawn."""
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        return tf.stack([tf.cast(replica, tf.int32), tf.cast(self.optimizer.iterations.value, tf.int32)])
+
+    def _loss(self, nll, weight):
+        if weight is None:
+            mean = tf.reduce_mean(nll)
+        else:
+            mean = tf.math.divide_no_nan(tf.reduce_sum(nll * weight), tf.reduce_sum(weight))
+        loss = mean * self.bits_per_nat_dim if self.is_image else mean
+        return tf.add_n([loss, *[tf.cast(penalty, loss.dtype) for penalty in self.losses]])
+
+    @property
+    def _trackers(self):
+        # Made on first use, so that a subclass's constructor need not know of them.
+        if not hasattr(self, "_metric_trackers"):
+            names = ["loss", "nll", *(["bits_per_dim"] if self.is_image else [])]
+            self._metric_trackers = [keras.metrics.Mean(name=name) for name in names]
+        return self._metric_trackers
+
+    def _logs(self, loss, nll, weight):
+        loss_tracker, nll_tracker, *bits_trackers = self._trackers
+        loss_tracker.update_state(loss, sample_weight=tf.cast(tf.shape(nll)[0], nll.dtype))
+        nll_tracker.update_state(nll, sample_weight=weight)
+        for tracker in bits_trackers:
+            tracker.update_state(nll * self.bits_per_nat_dim, sample_weight=weight)
+        return {tracker.name: tracker.result() for tracker in self._trackers}

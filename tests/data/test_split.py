@@ -1,0 +1,88 @@
+"""Splits by hash and the treatment of missing values."""
+
+import numpy as np
+import pytest
+
+from flowzoo.data.split import RowFilter, check_split, row_fractions
+
+
+def filtered(x, split="all", missing="error", columns=("a", "b"), chunk=50):
+    keep = RowFilter("rows.csv", split, missing, 0.1, 0.2, columns)
+    chunks = ((x[i : i + chunk], None) for i in range(0, len(x), chunk))
+    return np.concatenate([rows for rows, _ in keep(chunks)])
+
+
+def test_fractions_are_stable_across_versions():
+    x = np.array([[1.0, 2.0, 3.0], [0.0, -1.5, 1e9]], np.float32)
+    np.testing.assert_allclose(row_fractions(x), [0.144432675888984, 0.029690545417176972], atol=1e-12)
+    images = np.arange(8, dtype=np.uint8).reshape(1, 2, 2, 2)
+    np.testing.assert_allclose(row_fractions(images), [0.9149810237434529], atol=1e-12)
+
+
+def test_fractions_depend_on_the_row_alone():
+    x = np.random.default_rng(0).standard_normal((100, 5)).astype(np.float32)
+    order = np.random.default_rng(1).permutation(100)
+    np.testing.assert_array_equal(row_fractions(x)[order], row_fractions(x[order]))
+    np.testing.assert_array_equal(row_fractions(x[3:4]), row_fractions(x)[3:4])
+    np.testing.assert_array_equal(row_fractions(np.asfortranarray(x)), row_fractions(x))
+    zero = np.array([[0.0, 1.0], [-0.0, 1.0]], np.float32)
+    assert len(np.unique(row_fractions(zero))) == 1
+
+
+@pytest.mark.parametrize("columns", [1, 2, 7])
+@pytest.mark.parametrize("grid", [1.0, 1 / 64])
+def test_fractions_are_uniform_even_on_regular_rows(columns, grid):
+    x = (np.arange(4000 * columns).reshape(-1, columns) * grid).astype(np.float32)
+    counts, _ = np.histogram(row_fractions(x), bins=10, range=(0, 1))
+    assert np.abs(counts - 400).max() < 5 * 400**0.5
+
+
+def test_splits_are_a_partition_of_the_stated_sizes():
+    x = np.random.default_rng(0).standard_normal((20_000, 2)).astype(np.float32)
+    parts = {split: filtered(x, split) for split in ("train", "validation", "test")}
+    assert len(parts["train"]) == pytest.approx(14_000, rel=0.03)
+    assert len(parts["validation"]) == pytest.approx(2_000, rel=0.1)
+    assert len(parts["test"]) == pytest.approx(4_000, rel=0.1)
+    together = np.concatenate(list(parts.values()))
+    np.testing.assert_array_equal(np.unique(together, axis=0), np.unique(x, axis=0))
+
+
+def test_equal_rows_share_a_split():
+    x = np.random.default_rng(0).integers(0, 6, (2000, 2)).astype(np.float32)
+    train, test = ({tuple(r) for r in filtered(x, split).tolist()} for split in ("train", "test"))
+    assert train
+    assert test
+    assert not train & test
+
+
+def test_missing_values_are_counted_over_the_whole_file():
+    x = np.ones((200, 2), np.float32)
+    x[[3, 70, 199], 1] = np.nan
+    x[70, 0] = np.inf
+    with pytest.raises(ValueError, match=r"3 of 200 rows .* 'a' \(1\), 'b' \(3\).*missing='drop'"):
+        filtered(x)
+    assert len(filtered(x, missing="drop")) == 197
+
+
+def test_many_bad_columns_are_summed_up():
+    x = np.full((2, 9), np.nan, np.float32)
+    with pytest.raises(ValueError, match="and 4 more columns"):
+        filtered(x, columns=tuple("abcdefghi"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("valid", 0.1, 0.1), "'validation'"),
+        (("train", 1.0, 0.1), "validation_fraction"),
+        (("train", 0.1, -0.1), "test_fraction"),
+        (("train", 0.5, 0.5), "no rows for 'train'"),
+    ],
+)
+def test_wrong_splits_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        check_split(*arguments)
+
+
+def test_none_is_all():
+    assert check_split(None, 0.1, 0.1) == "all"
