@@ -59,9 +59,7 @@ class Flow(LikelihoodModel):
         options: dict | None = None,
         **kwargs: Any,
     ):
-        super().__init__(autocast=False, **kwargs)
-        self.event_shape = tuple(int(size) for size in event_shape)
-        self.context_shape = None if context_shape is None else tuple(int(s) for s in context_shape)
+        super().__init__(event_shape, context_shape, **kwargs)
         self.transforms = list(transforms)
         self.preprocessing = list(preprocessing)
         self.base = bases.Normal() if base is None else base

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -14,14 +15,18 @@ from flowzoo import adapt, checks
 class LikelihoodModel(keras.Model):
     """A Keras model trained by maximum likelihood on raw data.
 
-    `Flow` derives from it and brings `event_shape`, `context_shape`, `adapted`, `prefers_xla` and
-    `log_density`. The loss is the negative log-likelihood: in nats for vectors, in bits per dimension for
+    `Flow` derives from it and brings `adapted` and `log_density`. The loss is the negative log-likelihood: in nats for vectors, in bits per dimension for
     images, so that gradients have one size for all image sizes.
     """
 
-    event_shape: tuple[int, ...]
-    context_shape: tuple[int, ...] | None
     adapted: Any
+
+    def __init__(self, event_shape: Sequence[int], context_shape: Sequence[int] | None, **kwargs: Any):
+        super().__init__(autocast=False, **kwargs)
+        self.event_shape = tuple(int(size) for size in event_shape)
+        self.context_shape = None if context_shape is None else tuple(int(s) for s in context_shape)
+        names = ["loss", "nll", *(["bits_per_dim"] if self.is_image else [])]
+        self._trackers = [keras.metrics.Mean(name=name) for name in names]
 
     @property
     def is_image(self) -> bool:
@@ -188,14 +193,6 @@ class LikelihoodModel(keras.Model):
             mean = tf.math.divide_no_nan(tf.reduce_sum(nll * weight), tf.reduce_sum(weight))
         loss = mean * self.bits_per_nat_dim if self.is_image else mean
         return tf.add_n([loss, *[tf.cast(penalty, loss.dtype) for penalty in self.losses]])
-
-    @property
-    def _trackers(self):
-        # Made on first use, so that a subclass's constructor need not know of them.
-        if not hasattr(self, "_metric_trackers"):
-            names = ["loss", "nll", *(["bits_per_dim"] if self.is_image else [])]
-            self._metric_trackers = [keras.metrics.Mean(name=name) for name in names]
-        return self._metric_trackers
 
     def _logs(self, loss, nll, weight):
         loss_tracker, nll_tracker, *bits_trackers = self._trackers

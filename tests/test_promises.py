@@ -1,0 +1,72 @@
+"""What every flow promises, walked over all registered models; the checks are `flowzoo.testing`'s."""
+
+import pytest
+
+import flowzoo
+from flowzoo import testing
+
+# A new architecture needs a line only where none of these small options fits it.
+SMALL = {
+    "couplings": 3,
+    "layers": 2,
+    "steps": 2,
+    "levels": 1,
+    "blocks": 1,
+    "bins": 4,
+    "hidden_units": (8,),
+    "channels": 4,
+}
+OPTIONS: dict[str, dict] = {}
+EVENTS = {"vector": (3,), "image": (4, 4, 1)}
+
+
+def options_of(name):
+    known = flowzoo.model_info(name).options
+    return {**{key: value for key, value in SMALL.items() if key in known}, **OPTIONS.get(name, {})}
+
+
+def cases(events):
+    return [
+        pytest.param(name, event, context, id=f"{name}-{kind}{'-context' if context else ''}")
+        for name in flowzoo.list_models()
+        for kind, event in events.items()
+        if kind in flowzoo.model_info(name).events
+        for context in (None, (3,))
+    ]
+
+
+# Flows are dear to build and the checks leave them as they are: each is made once.
+@pytest.fixture(scope="module")
+def made():
+    flows = {}
+
+    def make(dtype, name, event, context):
+        key = (dtype, name, event, context)
+        if key not in flows:
+            flows[key] = testing.make_flow(name, event, context, dtype=dtype, **options_of(name))
+        return flows[key]
+
+    return make
+
+
+@pytest.mark.parametrize(("name", "event", "context"), cases(EVENTS))
+def test_a_new_flow_is_near_the_identity(name, event, context):
+    testing.check_near_identity(testing.make_new_flow(name, event, context, **options_of(name)))
+
+
+@pytest.mark.parametrize("check", testing.FLOAT64_CHECKS)
+@pytest.mark.parametrize(("name", "event", "context"), cases(EVENTS))
+def test_float64(made, check, name, event, context):
+    check(made("float64", name, event, context))
+
+
+@pytest.mark.parametrize("check", testing.FLOAT32_CHECKS)
+@pytest.mark.parametrize(("name", "event", "context"), cases(EVENTS))
+def test_float32(made, check, name, event, context):
+    check(made("float32", name, event, context))
+
+
+@pytest.mark.parametrize("check", testing.DENSITY_CHECKS)
+@pytest.mark.parametrize(("name", "event", "context"), cases({"vector": (2,)}))
+def test_density(made, check, name, event, context):
+    check(made("float64", name, event, context))
