@@ -25,6 +25,7 @@ def assemble(
     context_shape: Sequence[int] | None,
     *,
     preprocessing: str,
+    pixel_levels: int,
     dequantize,
     base: str,
     dtype: str | None,
@@ -34,9 +35,15 @@ def assemble(
     event_shape = _shape(event_shape, "event_shape")
     context_shape = None if context_shape is None else _shape(context_shape, "context_shape")
     _check_event(info, event_shape)
-    recipe = {"preprocessing": preprocessing, "dequantize": dequantize, "base": base, **options}
+    recipe = {
+        "preprocessing": preprocessing,
+        "pixel_levels": pixel_levels,
+        "dequantize": dequantize,
+        "base": base,
+        **options,
+    }
     with _dtype_policy(dtype):
-        before = _preprocessing_layers(preprocessing, dequantize, event_shape)
+        before = _preprocessing_layers(preprocessing, pixel_levels, dequantize, event_shape)
         transforms = list(builder(event_shape, context_shape, **options))
         if base not in _BASES:
             raise ValueError(f"base must be one of {_BASES}; got {base!r}.")
@@ -54,7 +61,7 @@ def assemble(
         )
 
 
-def _preprocessing_layers(kind, dequantize, event_shape):
+def _preprocessing_layers(kind, pixel_levels, dequantize, event_shape):
     if kind not in _PREPROCESSING:
         raise ValueError(f"preprocessing must be one of {_PREPROCESSING}; got {kind!r}.")
     if kind == "auto":
@@ -62,7 +69,9 @@ def _preprocessing_layers(kind, dequantize, event_shape):
     if kind == "pixels":
         if dequantize is not None:
             raise ValueError("preprocessing='pixels' dequantises by itself; leave dequantize out.")
-        return [layers.Dequantize(1.0), layers.Logit()]
+        if pixel_levels < 2:
+            raise ValueError(f"pixel_levels must be at least 2; got {pixel_levels}.")
+        return [layers.Dequantize(1.0), layers.Logit(0.0, pixel_levels)]
     before = [] if dequantize is None else [layers.Dequantize(dequantize)]
     return [*before, layers.Standardize()] if kind == "standardize" else before
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from flowzoo import xla
+
 
 class RowFunction:
     """A compiled function of tensors with the same number of rows.
@@ -24,7 +26,8 @@ class RowFunction:
 
     def __init__(self, function: Callable, chunk: int, jit_compile: bool):
         self._function = function
-        self._compiled = tf.function(function, jit_compile=jit_compile)
+        self._jit_compile = jit_compile
+        self._compiled = tf.function(self._traced, jit_compile=jit_compile)
         self._chunk = chunk
 
     def __call__(self, *tensors):
@@ -39,6 +42,10 @@ class RowFunction:
         if len(results) == 1:
             return results[0]
         return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *results)
+
+    def _traced(self, *tensors):
+        with xla.compiling(self._jit_compile):
+            return self._function(*tensors)
 
     def _run(self, tensors):
         rows = int(tensors[0].shape[0])

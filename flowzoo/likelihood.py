@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from flowzoo import adapt, checks
+from flowzoo import adapt, checks, xla
 
 
 class LikelihoodModel(keras.Model):
@@ -152,18 +152,20 @@ class LikelihoodModel(keras.Model):
     def train_step(self, data: Any) -> dict:
         """One step of gradient descent on a batch."""
         x, context, weight = self._unpack(data)
-        with tf.GradientTape() as tape:
+        with xla.compiling(self.jit_compile), tf.GradientTape() as tape:
             nll = -self.log_density(x, context, training=True, noise_seed=self._noise_seed())
             loss = self._loss(nll, weight)
             scaled = self.optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled, [variable.value for variable in self.trainable_variables])
+        with xla.compiling(self.jit_compile):
+            gradients = tape.gradient(scaled, [variable.value for variable in self.trainable_variables])
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         return self._logs(loss, nll, weight)
 
     def test_step(self, data: Any) -> dict:
         """The metrics of a batch."""
         x, context, weight = self._unpack(data)
-        nll = -self.log_density(x, context)
+        with xla.compiling(self.jit_compile):
+            nll = -self.log_density(x, context)
         return self._logs(self._loss(nll, weight), nll, weight)
 
     @property

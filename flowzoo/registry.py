@@ -151,6 +151,7 @@ def create_model(
     context_shape: Sequence[int] | None = None,
     *,
     preprocessing: str = "auto",
+    pixel_levels: int = 256,
     dequantize: float | Sequence[float] | None = None,
     base: str = "normal",
     dtype: str | None = None,
@@ -162,8 +163,9 @@ def create_model(
         name: Registry name, see `list_models`.
         event_shape: Shape of one row: ``(D,)`` or ``(H, W, C)``.
         context_shape: ``(size,)`` of the context vectors; None for an unconditional flow.
-        preprocessing: "standardize" (mean 0, variance 1; set by `adapt`), "pixels" (values 0..255:
+        preprocessing: "standardize" (mean 0, variance 1; set by `adapt`), "pixels" (whole pixels:
             dequantised, then logit), "none", or "auto": pixels for images, standardize for vectors.
+        pixel_levels: Number of pixel values, for "pixels": 256 means 0..255.
         dequantize: Step of discrete data, one number or one for each column (0: continuous).
         base: "normal" or "uniform".
         dtype: A Keras dtype policy, for example "float64" or "mixed_bfloat16".
@@ -192,6 +194,7 @@ def create_model(
         event_shape,
         context_shape,
         preprocessing=preprocessing,
+        pixel_levels=pixel_levels,
         dequantize=dequantize,
         base=base,
         dtype=dtype,

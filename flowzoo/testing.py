@@ -153,7 +153,7 @@ def check_inverse(flow: Flow) -> None:
 def check_log_det(flow: Flow) -> None:
     """Both log-dets of the whole flow are the log-determinants of the autodiff Jacobians."""
     tolerance = _LOG_DET_TOLERANCE[flow.variable_dtype]
-    x, z, context = _points(flow, 3)
+    x, _, context = _points(flow, 3)
 
     def forward(z, context=None):
         return flow.bijector(context).forward_and_log_det(z)
@@ -161,6 +161,8 @@ def check_log_det(flow: Flow) -> None:
     def inverse(x, context=None):
         return flow.bijector(context).inverse_and_log_det(x)
 
+    # Not latents of the base: preprocessing may clip what these decode to, and has no Jacobian there.
+    z = inverse(x, context)[0]
     for function, at, side in ((forward, z, "forward"), (inverse, x, "inverse")):
         wanted = log_det_by_autodiff(lambda *args, f=function: f(*args)[0], at, context)
         log_det = np.broadcast_to(function(at, context)[1], wanted.shape)
@@ -268,12 +270,11 @@ def check_rows(flow: Flow) -> None:
             f"log_prob of a row is {among[row]} among rows of {neighbour}, and {density[row]} among others"
         )
     alone = [None if t is None else t[row : row + 1] for t in (x, context, seeds, temperature)]
-    _assert_close(
-        flow.log_density(*alone[:2]), density[row : row + 1], tolerance, "log_prob of a row alone"
-    )
+    _assert_close(flow.log_density(*alone[:2]), density[row : row + 1], tolerance, "log_prob of a row alone")
     noise = flow.base.sample(seeds, temperature, context)
     noise_alone = flow.base.sample(alone[2], alone[3], alone[1])
-    assert np.array_equal(noise[row], noise_alone[0]), "a row's noise depends on its neighbours"
+    # Not to the last bit: a cosine rounds differently in a vector instruction and in its remainder.
+    _assert_close(noise_alone[0], noise[row], 1e-6, "the noise of a row alone")
     samples, sample_alone = (
         flow.sample_rows(seeds, temperature, context),
         flow.sample_rows(alone[2], alone[3], alone[1]),

@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "chain": ["Chain"],
         "coupling": ["Coupling"],
         "logit": ["Logit"],
+        "masked_autoregressive": ["MaskedAutoregressive"],
         "multiscale": ["MultiScale"],
         "permute": ["Permute"],
         "splits": ["CheckerboardSplit", "HalfSplit"],

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     submod_attrs={
         "base": ["Conditioner"],
         "convnet": ["ConvNet"],
+        "made": ["MADE"],
         "mlp": ["MLP"],
         "weight_norm": ["WeightNorm"],
     },

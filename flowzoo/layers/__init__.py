@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "actnorm": ["ActNorm"],
         "base": ["FlowLayer"],
         "coupling": ["AffineCoupling"],
+        "masked_autoregressive": ["MaskedAutoregressive"],
         "multiscale": ["MultiScale"],
         "permute": ["Permute"],
         "preprocessing": ["Dequantize", "Logit", "Standardize"],

@@ -75,8 +75,7 @@ def test_missing_values_reach_the_user_as_a_value_error(tmp_path, cache):
     assert rows(one).shape == (200, 1)
 
 
-def test_only_train_is_shuffled_unless_asked(tmp_path, table):
-    np.save(tmp_path / "a.npy", table)
+def test_only_train_is_shuffled_unless_asked():
     load = flowzoo.data.load
     orders = [
         rows(load("digits", split, batch_size=500, shuffle=shuffle))

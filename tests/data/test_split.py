@@ -64,6 +64,12 @@ def test_missing_values_are_counted_over_the_whole_file():
     assert len(filtered(x, missing="drop")) == 197
 
 
+def test_a_chunk_without_a_whole_row_passes():
+    x = np.full((100, 2), np.nan, np.float32)
+    x[:50] = np.arange(100).reshape(50, 2)
+    assert len(filtered(x, "train", missing="drop")) > 20
+
+
 def test_many_bad_columns_are_summed_up():
     x = np.full((2, 9), np.nan, np.float32)
     with pytest.raises(ValueError, match="and 4 more columns"):

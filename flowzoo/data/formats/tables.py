@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from flowzoo.data.source import Chunk, Source
 from flowzoo.registry import nearest
 
 DELIMITERS = ",;\t|"
+_MISSING = frozenset(pacsv.ConvertOptions().null_values)
 _FLOAT32 = np.dtype(np.float32)
 
 
@@ -47,11 +49,8 @@ def read_csv(path: Path, columns: Columns, labels: bool | str) -> Source:
     convert = pacsv.ConvertOptions(column_types=types, include_columns=wanted)
 
     def chunks(rng: np.random.Generator | None) -> Iterator[Chunk]:
-        try:
-            with pacsv.open_csv(path, read, parse, convert) as reader:
-                yield from _chunks(reader, names, label, str(path))
-        except pa.ArrowInvalid as error:
-            raise ValueError(f"{path}: {error}") from error
+        with _errors_named(path), pacsv.open_csv(path, read, parse, convert) as reader:
+            yield from _chunks(reader, names, label, str(path))
 
     return Source((len(names),), _FLOAT32, chunks, None, label is not None, tuple(names))
 
@@ -70,18 +69,15 @@ def read_parquet(path: Path, columns: Columns, labels: bool | str) -> Source:
     Raises:
         ValueError: If the file is not Parquet, or the columns are not numbers.
     """
-    try:
-        with pq.ParquetFile(path) as file:
-            schema, rows, groups = file.schema_arrow, file.metadata.num_rows, file.num_row_groups
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path} is not a readable Parquet file: {error}") from error
+    with _errors_named(path), pq.ParquetFile(path) as file:
+        schema, rows, groups = file.schema_arrow, file.metadata.num_rows, file.num_row_groups
     names, label = _numeric_columns(schema, columns, labels, str(path))
     wanted = names if label is None else [*names, label]
 
     def chunks(rng: np.random.Generator | None) -> Iterator[Chunk]:
         order = np.arange(groups) if rng is None else rng.permutation(groups)
         # Not pre-buffered: that would fetch all row groups, the whole file, before the first row.
-        with pq.ParquetFile(path, pre_buffer=False) as file:
+        with _errors_named(path), pq.ParquetFile(path, pre_buffer=False) as file:
             batches = file.iter_batches(source.chunk_rows, order.tolist(), columns=wanted)
             yield from _chunks(batches, names, label, str(path))
 
@@ -89,15 +85,24 @@ def read_parquet(path: Path, columns: Columns, labels: bool | str) -> Source:
     return source
 
 
-def _csv_dialect(path: Path) -> tuple[pacsv.ParseOptions, pacsv.ReadOptions]:
-    """How the file separates its fields, and whether its first line is a header."""
+@contextmanager
+def _errors_named(path: Path) -> Iterator[None]:
+    """Says which file is damaged; pyarrow does not."""
     try:
-        with pa.input_stream(path, compression="detect") as stream:
-            head = stream.read(2**20).decode("utf-8-sig", errors="replace")
+        yield
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not encoded in UTF-8 ({error}); convert it.") from error
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
-    line = next((line for line in head.splitlines() if line.strip()), None)
-    if line is None:
+
+
+def _csv_dialect(path: Path) -> tuple[pacsv.ParseOptions, pacsv.ReadOptions]:
+    """How the file separates its fields, and whether its first line is a header."""
+    with _errors_named(path), pa.input_stream(path, compression="detect") as stream:
+        head: bytes = stream.read(2**20)
+        lines = [line for line in head.splitlines()[:100] if line.strip()]
+        line = lines[0].decode("utf-8-sig") if lines else ""
+    if not line:
         raise ValueError(f"{path} is empty.")
     delimiter = max(DELIMITERS, key=line.count)
     first = next(csv.reader(io.StringIO(line), delimiter=delimiter))
@@ -109,18 +114,15 @@ def _csv_dialect(path: Path) -> tuple[pacsv.ParseOptions, pacsv.ReadOptions]:
 
 
 def _csv_schema(path: Path, parse: pacsv.ParseOptions, read: pacsv.ReadOptions) -> pa.Schema:
-    try:
-        with pacsv.open_csv(path, read, parse) as reader:
-            return reader.schema
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{path}: {error}") from error
+    with _errors_named(path), pacsv.open_csv(path, read, parse) as reader:
+        return reader.schema
 
 
 def _is_number(field: str) -> bool:
     try:
-        float(field or "nan")
+        float(field)
     except ValueError:
-        return False
+        return field in _MISSING
     return True
 
 

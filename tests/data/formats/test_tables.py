@@ -107,6 +107,26 @@ def test_csv_mistakes(write, text, columns, labels, message):
         read(read_csv(write(text), columns, labels))
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "größe\n1\n".encode("latin-1"), "not encoded in UTF-8"),
+        ("a.csv", "a,b\n1,2\n".encode("utf-16"), "not encoded in UTF-8"),
+        ("a.csv.gz", b"a,b\n1,2\n", "cannot be read"),
+        ("a.csv.gz", gzip.compress(b"a,b\n" + b"1,2.5\n" * 9999)[:-20], "cannot be read"),
+    ],
+)
+def test_damaged_csv(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name} .*{message}"):
+        read(read_csv(tmp_path / name, None, False))
+
+
+def test_a_first_row_with_a_missing_value_is_no_header(write):
+    x, _ = read(read_csv(write("NA,2\n3,4\n"), None, False))
+    np.testing.assert_array_equal(x, [[np.nan, 2], [3, 4]])
+
+
 def test_a_csv_with_a_header_only_has_no_rows(write):
     assert sum(len(x) for x, _ in read_csv(write("a,b\n"), None, False).chunks(None)) == 0
 
@@ -161,5 +181,5 @@ def test_parquet_columns_must_be_numbers(parquet, columns, message):
 
 def test_damaged_parquet(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1 but not really")
-    with pytest.raises(ValueError, match="not a readable Parquet file"):
+    with pytest.raises(ValueError, match=r"a\.parquet cannot be read"):
         read_parquet(tmp_path / "a.parquet", None, False)

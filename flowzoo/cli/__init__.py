@@ -1,0 +1,5 @@
+"""The command line: flowzoo list, info, train, fit, evaluate, sample, score, export, demo."""
+
+from flowzoo.cli.app import app, main
+
+__all__ = ["app", "main"]

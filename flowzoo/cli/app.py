@@ -1,0 +1,119 @@
+"""The program `flowzoo`: its commands, and what a mistake looks like to a user."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from flowzoo._version import __version__
+from flowzoo.cli import (
+    demo,
+    evaluate,
+    export,
+    fit,
+    info,
+    list_models,
+    sample,
+    score,
+    train,
+)
+from flowzoo.cli.console import RICH_HELP, complain, examples
+from flowzoo.cli.errors import is_users_mistake, one_line
+
+# Typer 0.29 brings its own copy of click; this finds the base class of usage errors in either.
+_ClickException: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+MISTAKE, INTERRUPTED = 2, 130
+
+
+class _Program(TyperGroup):
+    """Answers a user's mistake with one line on stderr; all other errors keep their traceback."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        try:
+            code = super().main(*args, standalone_mode=False, **extra)
+        except _ClickException as error:
+            complain("error", " ".join([*error.format_message().split(), *_where_to_look(error)]))
+            code = error.exit_code
+        except (KeyboardInterrupt, typer.Abort):
+            code = INTERRUPTED
+        if code == INTERRUPTED:
+            complain("interrupted", "stopped before the end")
+        if not standalone_mode:
+            return code
+        raise SystemExit(code if isinstance(code, int) else 0)
+
+    def invoke(self, ctx: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            try:
+                return super().invoke(ctx)
+            except Exception as error:
+                if ctx.params.get("debug") or not is_users_mistake(error):
+                    raise
+                complain("error", one_line(error))
+                raise typer.Exit(MISTAKE) from None
+
+
+app = typer.Typer(
+    cls=_Program,
+    rich_markup_mode="rich" if RICH_HELP else None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "flowzoo list",
+        "flowzoo fit rows.csv --out runs/mine",
+        "flowzoo score runs/mine rows.csv --out scores.csv",
+        "flowzoo demo",
+    ),
+)
+app.command("list", epilog=list_models.EXAMPLES)(list_models.run)
+app.command("info", epilog=info.EXAMPLES)(info.run)
+app.command("train", epilog=train.EXAMPLES)(train.run)
+app.command("fit", epilog=fit.EXAMPLES)(fit.run)
+app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.run)
+app.command("sample", epilog=sample.EXAMPLES)(sample.run)
+app.command("score", epilog=score.EXAMPLES)(score.run)
+app.command("export", epilog=export.EXAMPLES)(export.run)
+app.command("demo", epilog=demo.EXAMPLES)(demo.run)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"flowzoo {__version__}")
+        raise typer.Exit()
+
+
+@app.callback(invoke_without_command=True)
+def program(
+    ctx: typer.Context,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", envvar="FLOWZOO_DEBUG", help="Show tracebacks of all errors."),
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """The model zoo of normalizing flows: fit, evaluate, sample, score and ship densities."""
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+
+
+def main() -> None:
+    """Runs the program; the console script's entry point."""
+    app()
+
+
+def _where_to_look(error: Any) -> list[str]:
+    context = getattr(error, "ctx", None)
+    return [f"See '{context.command_path} --help'."] if context is not None else []
+
+
+def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
+    if not issubclass(category, DeprecationWarning | PendingDeprecationWarning | FutureWarning):
+        complain("warning", " ".join(str(message).split()))

@@ -1,0 +1,141 @@
+"""What several commands share: the lookup of MODEL, options as key=value, the wording of metrics."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flowzoo.cli.quiet import import_tensorflow
+
+if TYPE_CHECKING:
+    from flowzoo.flow import Flow
+
+Model = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="Name of a preset, a preset or run directory, or a .keras file."),
+]
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA",
+        help="Name of a data set (flowzoo list --data), or a file or glob: .npy, .npz, .csv, "
+        ".parquet, .tfrecord.",
+    ),
+]
+DataDir = Annotated[Path | None, typer.Option(help="Where TensorFlow Datasets keeps prepared data sets.")]
+NoDownload = Annotated[bool, typer.Option("--no-download", help="Never fetch data from the network.")]
+Columns = Annotated[
+    str | None,
+    typer.Option(metavar="A,B,C", help="Columns of the file to use, in this order; all by default."),
+]
+ContextColumns = Annotated[
+    str | None,
+    typer.Option(metavar="A,B", help="For a conditional flow: the file's columns that are the context."),
+]
+
+
+def load_flow(model: str) -> Flow:
+    """The flow that MODEL means: a preset's name, a preset or run directory, or a .keras file.
+
+    A mistake in the name is told before TensorFlow is imported, which takes seconds.
+
+    Raises:
+        ValueError: If there is no such preset, or the file holds no flow.
+        FileNotFoundError: If there is no such .keras file.
+    """
+    from flowzoo.presets import find_preset
+
+    path = Path(model).expanduser()
+    if path.suffix == ".keras":
+        return _load_keras(path)
+    preset = find_preset(path / "preset" if (path / "preset").is_dir() else _name_or_path(model))
+    import_tensorflow()
+    from flowzoo import from_pretrained
+
+    return from_pretrained(preset)
+
+
+def _name_or_path(model: str) -> str | Path:
+    path = Path(model).expanduser()
+    return path if path.is_dir() else model
+
+
+def _load_keras(path: Path) -> Flow:
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    import_tensorflow()
+    import keras
+
+    from flowzoo import layers
+    from flowzoo.flow import Flow
+
+    for name in layers.__all__:
+        getattr(layers, name)  # Keras finds only classes whose modules have been imported.
+    try:
+        flow = keras.saving.load_model(path)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{path} cannot be loaded as a Keras model: {reason}") from error
+    if not isinstance(flow, Flow):
+        raise ValueError(f"{path} holds a {type(flow).__name__}, not a flow.")
+    return flow
+
+
+def parse_options(pairs: list[str]) -> dict[str, Any]:
+    """``["couplings=8", "hidden_units=[64,64]"]`` to keyword arguments; values are YAML.
+
+    Raises:
+        ValueError: If a pair has no "=", or its value is not YAML.
+    """
+    import yaml
+
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key.strip():
+            raise ValueError(f"--option wants key=value, for example couplings=8; got {pair!r}.")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ValueError(f"--option {pair!r}: the value is neither YAML nor JSON.") from None
+        options[key.strip().replace("-", "_")] = _as_number(parsed)
+    return options
+
+
+def _as_number(value: Any) -> Any:
+    """YAML takes 1e-3 for a word; whoever types it means a number."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def parse_columns(columns: str | None) -> list[str] | None:
+    """``"a, b"`` to ``["a", "b"]``.
+
+    Raises:
+        ValueError: If a name between two commas is empty.
+    """
+    if columns is None:
+        return None
+    names = [name.strip() for name in columns.split(",")]
+    if not all(names):
+        raise ValueError(f"--columns wants names with commas between them; got {columns!r}.")
+    return names
+
+
+def describe_metrics(metrics: dict[str, float]) -> str:
+    """``flowzoo.evaluation.evaluate``'s result in one line."""
+    parts = []
+    if "bits_per_dim" in metrics:
+        parts.append(_with_error(metrics, "bits_per_dim", "bits/dim"))
+    parts.append(_with_error(metrics, "nll", "nats"))
+    return f"{', '.join(parts)} (negative log-likelihood of {metrics['rows']:,} rows)"
+
+
+def _with_error(metrics: dict[str, float], key: str, unit: str) -> str:
+    return f"{metrics[key]:.4f} ± {metrics[key + '_se']:.4f} {unit}"

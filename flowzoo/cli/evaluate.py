@@ -1,0 +1,52 @@
+"""flowzoo evaluate: the mean density of a data set under a flow, with its standard error."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flowzoo.cli.common import (
+    Columns,
+    ContextColumns,
+    Data,
+    DataDir,
+    Model,
+    NoDownload,
+    describe_metrics,
+    load_flow,
+)
+from flowzoo.cli.console import examples
+from flowzoo.cli.rows import Request
+
+EXAMPLES = examples(
+    "flowzoo evaluate runs/mine rows.csv",
+    "flowzoo evaluate runs/mine new_rows.csv --split all",
+    "flowzoo evaluate flow.keras digits --split test",
+)
+
+
+def run(
+    model: Model,
+    data: Data,
+    split: Annotated[
+        str,
+        typer.Option(help="Split of DATA; of a file: train, validation, test or all, as in fit."),
+    ] = "test",
+    columns: Columns = None,
+    context_columns: ContextColumns = None,
+    drop_missing: Annotated[
+        bool, typer.Option("--drop-missing", help="Leave out rows with missing values.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows at a time.")] = 1024,
+    data_dir: DataDir = None,
+    no_download: NoDownload = False,
+) -> None:
+    """Prints the mean negative log-likelihood of DATA: nats a row, and bits/dim of images."""
+    request = Request(data, split, columns, context_columns, data_dir, not no_download)
+    request.check()
+    flow = load_flow(model)
+    from flowzoo.evaluation import evaluate
+
+    dataset = request.dataset(flow, batch_size, "drop" if drop_missing else "error")
+    typer.echo(describe_metrics(evaluate(flow, dataset)))

@@ -1,0 +1,130 @@
+"""flowzoo fit: one command from a user's data to a trained flow."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flowzoo.cli.common import Columns, Data, DataDir, NoDownload, parse_columns, parse_options
+from flowzoo.cli.console import examples
+from flowzoo.cli.quiet import import_tensorflow
+from flowzoo.cli.rows import Request, absolute, is_file
+from flowzoo.cli.train import train_recipe
+
+if TYPE_CHECKING:
+    from flowzoo.config import ZooConfig
+
+EXAMPLES = examples(
+    "flowzoo fit rows.csv --columns height,weight --out runs/people",
+    "flowzoo fit two_moons --option couplings=12 --option hidden_units=[64,64] --epochs 10",
+    "flowzoo fit counts.parquet --dequantize 1",
+)
+
+LEAST_ROWS = 32
+
+
+def run(
+    data: Data,
+    model: Annotated[str, typer.Option(help="An architecture, see flowzoo list.")] = "realnvp",
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="An option of the architecture, see flowzoo info; may be repeated.",
+        ),
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="At most so many passes over the rows.")] = 20,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Rows a step; chosen by the number of rows.")
+    ] = None,
+    learning_rate: Annotated[float, typer.Option(min=1e-8, help="The highest one.")] = 1e-3,
+    dequantize: Annotated[
+        float | None, typer.Option(min=0.0, help="Step of discrete data, 1 for whole numbers.")
+    ] = None,
+    columns: Columns = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory; runs/MODEL_DATA by default.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the weights, the noise and the order.")] = 0,
+    data_dir: DataDir = None,
+    no_download: NoDownload = False,
+) -> None:
+    """Fits a flow to your data and saves the best epoch's weights as a preset.
+
+    A file's rows are split by a hash of their values: 80% train, 10% choose the epoch, 10% test.
+    """
+    from flowzoo.registry import model_info
+
+    options = parse_options(option or [])
+    if dequantize is not None:
+        options["dequantize"] = dequantize
+    model_info(model)
+    request = Request(data, "train", columns, None, data_dir, not no_download)
+    request.check()
+    import_tensorflow()
+    rows, is_image = _look_at(request)
+    recipe = _recipe(
+        {"name": model, "options": options},
+        _data_section(request, rows, is_image, batch_size),
+        {
+            "epochs": epochs,
+            "learning_rate": learning_rate,
+            "clip_norm": 1.0 if is_image else 5.0,
+            "patience": max(5, epochs // 5),
+        },
+        seed,
+    )
+    train_recipe(recipe, out, data_dir, download=not no_download)
+
+
+def _look_at(request: Request) -> tuple[int, bool]:
+    """Number of training rows, and whether they are images."""
+    from flowzoo.data import dataset_info, describe_file, load
+
+    if not is_file(request.data):
+        info = dataset_info(request.data)
+        return round(info.splits["train"] * 0.9), len(info.event_shape) == 3
+    columns = parse_columns(request.columns)
+    shape = describe_file(request.data, columns).event_shape
+    rows = int(load(request.data, "train", columns=columns, cache=False).cardinality())
+    return rows, len(shape) == 3
+
+
+def _data_section(request: Request, rows: int, is_image: bool, batch_size: int | None) -> dict[str, Any]:
+    if rows < LEAST_ROWS:
+        raise ValueError(
+            f"{request.data} has {rows} training rows; a flow needs {LEAST_ROWS} at the very least."
+        )
+    if batch_size is not None and batch_size > rows:
+        raise ValueError(f"--batch-size {batch_size} is more than the {rows} training rows.")
+    section = {
+        "source": absolute(request.data),
+        "batch_size": batch_size or _batch_size(rows, is_image),
+        "columns": parse_columns(request.columns),
+    }
+    if not is_file(request.data):
+        # Some sets of the catalog have a validation split that is a part of "train", some have none.
+        section |= {"train": "train[:90%]", "validation": "train[90%:]"}
+    return section
+
+
+def _batch_size(rows: int, is_image: bool) -> int:
+    """A power of two that leaves an epoch some 16 steps: 16 to 512 rows, at most 64 images."""
+    return min(64 if is_image else 512, max(16, 1 << (rows // 16).bit_length() - 1))
+
+
+def _recipe(model: dict, data: dict, training: dict, seed: int) -> ZooConfig:
+    from flowzoo.config import ZooConfig
+
+    stem = re.sub(r"\W+", "_", Path(data["source"]).name.split(".")[0]).strip("_")
+    return ZooConfig.model_validate(
+        {
+            "name": f"{model['name']}_{stem or 'data'}",
+            "description": "Made by flowzoo fit.",
+            "seed": seed,
+            "model": model,
+            "data": data,
+            "training": training,
+        }
+    )

@@ -1,0 +1,63 @@
+"""flowzoo info: an architecture's paper and options, or a preset's metadata."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flowzoo.cli.console import examples, print_nested, print_table
+
+EXAMPLES = examples("flowzoo info realnvp", "flowzoo info runs/mine/preset")
+
+
+def run(
+    name: Annotated[str, typer.Argument(help="An architecture, a preset, or a preset directory.")],
+) -> None:
+    """Describes an architecture (paper, options, presets) or a preset (metrics, data, versions)."""
+    from pathlib import Path
+
+    from flowzoo.presets import list_presets
+    from flowzoo.registry import list_models, nearest
+
+    architectures, presets = list_models(), list_presets()
+    if name in architectures:
+        _describe_architecture(name)
+    elif name in presets or Path(name).is_dir():
+        _describe_preset(name)
+    else:
+        raise ValueError(
+            f"There is no architecture or preset {name!r}. {nearest(name, [*architectures, *presets])}"
+        )
+
+
+def _describe_architecture(name: str) -> None:
+    from flowzoo.registry import model_info
+
+    info = model_info(name)
+    print_nested(
+        {
+            "name": info.name,
+            "summary": info.summary,
+            "paper": info.paper,
+            "url": info.url,
+            "events": " or ".join(info.events),
+            "presets": ", ".join(info.pretrained) or "none",
+        }
+    )
+    typer.echo()
+    print_table(("option", "default"), [(key, str(value)) for key, value in info.options.items()])
+
+
+def _describe_preset(name: str) -> None:
+    from pathlib import Path
+
+    from flowzoo import files
+    from flowzoo.presets import CONFIG, METADATA, find_preset
+
+    run_preset = Path(name) / "preset"
+    directory = find_preset(run_preset if run_preset.is_dir() else name)
+    config = files.read_json(directory / CONFIG)
+    print_nested({"directory": str(directory), **config})
+    if (directory / METADATA).is_file():
+        print_nested(files.read_json(directory / METADATA))

@@ -1,0 +1,77 @@
+"""flowzoo list: architectures, presets or data sets, one a line."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flowzoo.cli.console import examples, print_table
+
+EXAMPLES = examples(
+    "flowzoo list", "flowzoo list 'real*'", "flowzoo list --pretrained", "flowzoo list --data"
+)
+
+
+def run(
+    pattern: Annotated[str, typer.Argument(help="Shell-style, for example 'real*'.")] = "*",
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="List presets.")] = False,
+    data: Annotated[bool, typer.Option("--data", help="List data sets.")] = False,
+) -> None:
+    """Lists architectures; or presets, or data sets."""
+    if pretrained and data:
+        raise ValueError("--pretrained and --data are two lists; ask for one of them.")
+    if data:
+        _list_data(pattern)
+    elif pretrained:
+        _list_presets(pattern)
+    else:
+        _list_architectures(pattern)
+
+
+def _list_architectures(pattern: str) -> None:
+    from flowzoo.registry import list_models, model_info
+
+    names = _matches(list_models(pattern), pattern, list_models())
+    infos = [model_info(name) for name in names]
+    rows = [(i.name, " or ".join(i.events), str(len(i.pretrained)), i.summary) for i in infos]
+    print_table(("name", "events", "presets", "summary"), rows)
+
+
+def _list_presets(pattern: str) -> None:
+    from flowzoo.presets import preset_metadata
+    from flowzoo.registry import list_models
+
+    known = list_models(pretrained=True)
+    if not known:
+        typer.echo("No presets are bundled with this version.", err=True)
+        return
+    names = _matches(list_models(pattern, pretrained=True), pattern, known)
+    rows = [(name, *_measured(preset_metadata(name))) for name in names]
+    print_table(("name", "test", "parameters"), rows)
+
+
+def _measured(metadata: dict) -> tuple[str, str]:
+    test = metadata.get("test", {})
+    parameters = f"{metadata.get('parameters', 0):,}"
+    for key, unit in (("bits_per_dim", "bits/dim"), ("nll", "nats")):
+        if key in test:
+            return f"{test[key]:.3f} {unit}", parameters
+    return "", parameters
+
+
+def _list_data(pattern: str) -> None:
+    from flowzoo.data import dataset_info, list_datasets
+
+    names = _matches(list_datasets(pattern), pattern, list_datasets())
+    infos = [dataset_info(name) for name in names]
+    rows = [(i.name, "x".join(map(str, i.event_shape)), f"{i.splits['train']:,}", i.summary) for i in infos]
+    print_table(("name", "shape", "rows", "summary"), rows)
+
+
+def _matches(names: list[str], pattern: str, known: list[str]) -> list[str]:
+    from flowzoo.registry import nearest
+
+    if not names:
+        raise ValueError(f"Nothing matches {pattern!r}. {nearest(pattern, known)}")
+    return names

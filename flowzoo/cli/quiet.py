@@ -1,0 +1,47 @@
+"""TensorFlow without the notes that its C++ code writes to stderr while it is imported."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow, Keras and TFP; quiet unless TF_CPP_MIN_LOG_LEVEL is 0 or 1."""
+    if "tensorflow" in sys.modules:
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Whatever ~/.keras/keras.json says: flowzoo is for TensorFlow.
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] in ("0", "1"):
+        import flowzoo.flow
+
+        return
+    # The level is read too late for the first notes: these come before absl's logging is set up.
+    with _stderr_held_back():
+        import flowzoo.flow  # noqa: F401
+    for name in ("tensorflow", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextmanager
+def _stderr_held_back() -> Iterator[None]:
+    """Holds back what the process writes to stderr; shows it after all if an error comes."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)

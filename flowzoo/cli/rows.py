@@ -1,0 +1,152 @@
+"""DATA as a flow wants it: rows, with contexts for a conditional flow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flowzoo.cli.common import parse_columns
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from flowzoo.data import Source
+    from flowzoo.flow import Flow
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which rows a user asks for.
+
+    Attributes:
+        data: Name of a data set, a file or a glob.
+        split: Split of a data set, or of a file ("all" for all its rows).
+        columns: Columns of a file, as typed.
+        context: Columns of a file that are the context, as typed.
+        data_dir: Where TensorFlow Datasets keeps its data.
+        download: Whether data may be fetched.
+    """
+
+    data: str
+    split: str
+    columns: str | None = None
+    context: str | None = None
+    data_dir: Path | None = None
+    download: bool = True
+
+    def check(self) -> None:
+        """Tells unknown names and missing files without TensorFlow.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If there is no such data set.
+        """
+        from flowzoo.data import dataset_info, files
+
+        if is_file(self.data):
+            files.expand(self.data)
+        else:
+            dataset_info(self.data)
+        parse_columns(self.columns)
+        parse_columns(self.context)
+
+    def dataset(self, flow: Flow, batch_size: int, missing: Any = "error") -> tf.data.Dataset:
+        """Batches of x, or of (x, context), in a fixed order."""
+        from flowzoo.data import load
+
+        dataset = load(
+            self.data,
+            self.split,
+            batch_size=batch_size,
+            shuffle=False,
+            data_dir=self.data_dir,
+            download=self.download,
+            columns=self._all_columns(flow),
+            labels=self._wants_labels(flow),
+            missing=missing,
+        )
+        if flow.context_shape is None:
+            return dataset
+        if self._wants_labels(flow):
+            return dataset.map(lambda x, labels: self._split(flow, x, labels))
+        return dataset.map(lambda x: self._split(flow, x, None))
+
+    def chunks(self, flow: Flow) -> Iterator[tuple[np.ndarray, Any]]:
+        """(x, context or None) in the order of the input, rows with missing values too."""
+        source = self._source(flow)
+        _check_width(flow, source, self._all_columns(flow))
+        for x, labels in source.chunks(None):
+            yield self._split(flow, x, labels)
+
+    def _source(self, flow: Flow) -> Source:
+        from flowzoo.data import catalog, files
+
+        if is_file(self.data):
+            return files.open_files(files.expand(self.data), self._all_columns(flow))
+        return catalog.open_dataset(
+            self.data,
+            self.split,
+            labels=self._wants_labels(flow),
+            data_dir=self.data_dir,
+            download=self.download,
+        )
+
+    def _wants_labels(self, flow: Flow) -> bool:
+        return flow.context_shape is not None and not is_file(self.data)
+
+    def _all_columns(self, flow: Flow) -> list[str] | None:
+        """The columns to read: those of x, then those of the context."""
+        columns, context = parse_columns(self.columns), parse_columns(self.context)
+        if context is None:
+            if flow.context_shape is not None and is_file(self.data):
+                raise ValueError(
+                    "This flow is conditional: name the columns of the context with --context-columns."
+                )
+            return columns
+        if flow.context_shape is None:
+            raise ValueError("This flow takes no context; leave --context-columns out.")
+        if columns is None:
+            from flowzoo.data import describe_file
+
+            columns = [c for c in describe_file(self.data).columns if c not in context]
+        return [*columns, *context]
+
+    def _split(self, flow: Flow, x: Any, labels: Any) -> Any:
+        """X and context; labels become one-hot vectors."""
+        if flow.context_shape is None:
+            return x, None
+        if labels is None:
+            size = flow.context_shape[0]
+            return x[:, :-size], x[:, -size:]
+        import tensorflow as tf
+
+        return x, tf.one_hot(labels, flow.context_shape[0])
+
+
+def is_file(data: str) -> bool:
+    """Whether DATA means files rather than a name of the catalog."""
+    from flowzoo.data import files, list_datasets
+
+    return files.is_path(data) and data not in list_datasets()
+
+
+def absolute(data: str) -> str:
+    """A file's absolute path; a catalog's name as it is."""
+    return os.path.abspath(os.path.expanduser(data)) if is_file(data) else data
+
+
+def _check_width(flow: Flow, source: Source, columns: list[str] | None) -> None:
+    wanted = list(flow.event_shape)
+    if flow.context_shape is not None and not source.labelled:
+        wanted[-1] += flow.context_shape[0]
+    if tuple(wanted) == tuple(source.event_shape):
+        return
+    hint = "" if columns or len(wanted) != 1 else " Choose columns with --columns."
+    raise ValueError(
+        f"The flow takes rows of shape {tuple(wanted)}; the data have {tuple(source.event_shape)}.{hint}"
+    )

@@ -1,0 +1,131 @@
+"""flowzoo sample: draws rows from a flow into a picture or a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+
+from flowzoo.cli.common import Model, load_flow
+from flowzoo.cli.console import examples
+from flowzoo.cli.tables import check_ending
+
+if TYPE_CHECKING:
+    from flowzoo.flow import Flow
+
+EXAMPLES = examples(
+    "flowzoo sample runs/mine -n 1000 --out samples.csv",
+    "flowzoo sample flow.keras -n 64 --out samples.png --temperature 0.8",
+    "flowzoo sample runs/by_class -n 16 --context 7",
+)
+
+ENDINGS = (".png", ".npy", ".csv")
+
+
+def run(
+    model: Model,
+    count: Annotated[
+        int | None,
+        typer.Option("-n", "--count", min=1, help="How many; 64, or the rows of a context file."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Ends in .png (images, 2-D), .npy or .csv; samples.png or samples.csv."),
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="Scales the noise; below 1: likelier samples.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same samples.")] = 0,
+    context: Annotated[
+        str | None,
+        typer.Option(
+            help="For a conditional flow: numbers with commas, a class's number for one-hot "
+            "contexts, or a file (.npy, .csv, ...) with one row a sample."
+        ),
+    ] = None,
+) -> None:
+    """Draws samples in the units of the data."""
+    if out is not None:
+        check_ending(out, ENDINGS)
+    flow = load_flow(model)
+    drawable = flow.is_image or flow.event_shape == (2,)
+    out = out or Path("samples.png" if drawable else "samples.csv")
+    _check_fits(flow, out, drawable)
+    rows = None if context is None else read_context(context, flow.context_shape)
+    if count is None:
+        count = len(rows) if rows is not None and rows.ndim == 2 else 64
+    _write(flow, whole_steps(flow, flow.sample(count, rows, temperature, seed).numpy()), out)
+    typer.echo(f"wrote {count:,} samples: {out}")
+
+
+def _check_fits(flow: Flow, out: Path, drawable: bool) -> None:
+    if out.suffix.lower() == ".png" and not drawable:
+        raise ValueError(
+            f"A .png is for images and for rows of two columns; this flow's rows are {flow.event_shape}. "
+            "Use --out samples.csv or samples.npy."
+        )
+    if out.suffix.lower() == ".csv" and flow.is_image:
+        raise ValueError("A .csv is for tables; this flow's rows are images: use .png or .npy.")
+
+
+def _write(flow: Flow, x: np.ndarray, out: Path) -> None:
+    from flowzoo import files, plots
+
+    if out.suffix.lower() == ".png" and flow.is_image:
+        plots.save_image_grid(as_grey_levels(flow, x), out)
+    elif out.suffix.lower() == ".png":
+        plots.save_scatter(x, out)
+    else:
+        with files.replacing(out) as beside:
+            if out.suffix.lower() == ".npy":
+                np.save(beside, x)
+            else:
+                header = ",".join(f"x{i}" for i in range(x.shape[1]))
+                np.savetxt(beside, x, fmt="%.9g", delimiter=",", header=header, comments="")
+
+
+def read_context(text: str, context_shape: tuple[int, ...] | None) -> np.ndarray:
+    """A context as typed: one vector ``[size]``, or rows ``[n, size]`` of a file.
+
+    Args:
+        text: "0.5,2", a class's number where contexts are one-hot, or a file.
+        context_shape: The flow's.
+
+    Raises:
+        ValueError: If it is none of these.
+    """
+    from flowzoo.data import files
+
+    if files.is_path(text):
+        source = files.open_files(files.expand(text))
+        return np.concatenate([x for x, _ in source.chunks(None)])
+    try:
+        vector = np.array([float(part) for part in text.split(",")], np.float32)
+    except ValueError:
+        raise ValueError(f"--context wants numbers such as 0.5,2, or a file; got {text!r}.") from None
+    size = 1 if context_shape is None else context_shape[0]
+    if size > 1 and vector.shape == (1,) and vector[0] in range(size):
+        return np.eye(size, dtype=np.float32)[int(vector[0])]
+    return vector
+
+
+def whole_steps(flow: Flow, x: np.ndarray) -> np.ndarray:
+    """Samples of discrete data as the values that data have: whole pixels, whole steps."""
+    from flowzoo.layers import Dequantize
+
+    if not flow.preprocessing or not isinstance(flow.preprocessing[0], Dequantize):
+        return x
+    step = np.broadcast_to(np.asarray(flow.preprocessing[0].width), flow.event_shape)
+    safe = np.where(step > 0, step, 1.0)
+    x = np.where(step > 0, np.floor(x / safe) * safe, x).astype(x.dtype)
+    return np.clip(x, 0, 255).astype(np.uint8) if flow.input_dtype == "uint8" else x
+
+
+def as_grey_levels(flow: Flow, x: np.ndarray) -> np.ndarray:
+    """Pixels of any range, 0..16 say, stretched to 0..255."""
+    from flowzoo.layers import Logit
+
+    levels = next((layer.high for layer in flow.preprocessing if isinstance(layer, Logit)), 256.0)
+    return np.floor(x) * (255.0 / (levels - 1.0))

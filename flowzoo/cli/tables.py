@@ -1,0 +1,91 @@
+"""Writers of scores, batch by batch, in flat memory: .csv, .npy and .parquet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+Batches = Iterator[dict[str, np.ndarray]]
+
+ENDINGS = (".csv", ".npy", ".parquet")
+
+
+def check_ending(path: Path, endings: tuple[str, ...] = ENDINGS) -> None:
+    """Refuses a file name whose ending says no format of ours, or that is a directory.
+
+    Raises:
+        ValueError: If it is.
+    """
+    if path.suffix.lower() not in endings:
+        raise ValueError(f"--out {path}: the name must end in {', '.join(endings)}.")
+    if path.is_dir():
+        raise ValueError(f"--out {path} is a directory; name a file.")
+
+
+def write_table(path: Path, batches: Batches, show: Callable[[int], None]) -> tuple[int, int]:
+    """Writes columns batch by batch, beside the file; renames it when it is whole.
+
+    Args:
+        path: Ends in one of `ENDINGS`.
+        batches: Columns of equal length; "valid" is one of them.
+        show: Is told the number of rows so far.
+
+    Returns:
+        The number of rows, and of those that are not valid.
+    """
+    from flowzoo import files
+
+    rows = bad = 0
+
+    def counted() -> Batches:
+        nonlocal rows, bad
+        for batch in batches:
+            rows += len(batch["valid"])
+            bad += int((~batch["valid"]).sum())
+            yield batch
+            show(rows)
+        if rows == 0:
+            raise ValueError("There are no rows to score.")
+
+    write = _write_npy if path.suffix.lower() == ".npy" else _write_arrow
+    with files.replacing(path) as beside:
+        write(beside, counted())
+    return rows, bad
+
+
+def _write_arrow(path: Path, batches: Batches) -> None:
+    import pyarrow as pa
+    import pyarrow.csv as pacsv
+    import pyarrow.parquet as pq
+
+    open_writer = pacsv.CSVWriter if path.suffix.lower() == ".csv" else pq.ParquetWriter
+    tables = (pa.table(batch) for batch in batches)
+    first = next(tables)
+    with open_writer(path, first.schema) as writer:
+        writer.write_table(first)
+        for table in tables:
+            writer.write_table(table)
+
+
+def _write_npy(path: Path, batches: Batches) -> None:
+    """A structured array. NumPy pads the header so that the number of rows can be put in later."""
+    rows, dtype = 0, np.dtype([])
+    with open(path, "wb") as file:
+        for batch in batches:
+            if rows == 0:
+                dtype = np.dtype([(name, values.dtype) for name, values in batch.items()])
+                _write_header(file, dtype, 0)
+            block = np.empty(len(batch["valid"]), dtype)
+            for name, values in batch.items():
+                block[name] = values
+            file.write(block.tobytes())
+            rows += len(block)
+        file.seek(0)
+        _write_header(file, dtype, rows)
+
+
+def _write_header(file, dtype: np.dtype, rows: int) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows,)}
+    np.lib.format.write_array_header_1_0(file, header)

@@ -1,0 +1,61 @@
+"""flowzoo train: runs a recipe, zoo_configs/*.yaml or a user's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flowzoo.cli.common import DataDir, NoDownload, describe_metrics
+from flowzoo.cli.console import examples, verbosity
+from flowzoo.cli.quiet import import_tensorflow
+
+if TYPE_CHECKING:
+    from flowzoo.config import ZooConfig
+
+EXAMPLES = examples(
+    "flowzoo train zoo_configs/realnvp_mnist.yaml",
+    "flowzoo train my.yaml --out runs/try --set training.epochs=5 --set model.options.levels=1",
+)
+
+
+def run(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A recipe: a YAML file.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Run directory; runs/NAME by default, by the recipe's name.")
+    ] = None,
+    data_dir: DataDir = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Changes the recipe; may be repeated."),
+    ] = None,
+    no_download: NoDownload = False,
+) -> None:
+    """Trains the flow of a recipe; writes weights, a preset, metrics, a curve and samples."""
+    from flowzoo.config import load_config
+
+    recipe = load_config(config, overrides or [])
+    train_recipe(recipe, out, data_dir, download=not no_download)
+
+
+def train_recipe(recipe: ZooConfig, out: Path | None, data_dir: Path | None, *, download: bool) -> None:
+    """Trains, and says how well the flow does and where it is."""
+    from flowzoo.registry import model_info
+
+    model_info(recipe.model.name)  # Unknown names are told before TensorFlow is imported.
+    run_dir = out or Path("runs") / recipe.name
+    import_tensorflow()
+    from flowzoo.training import train
+
+    metrics = train(
+        recipe,
+        run_dir,
+        data_dir=None if data_dir is None else str(data_dir),
+        download=download,
+        verbose=verbosity(),
+    )
+    typer.echo(f"test: {describe_metrics(metrics['test'])}")
+    written = sorted(p.name + "/" * p.is_dir() for p in run_dir.iterdir() if p.name[0] != ".")
+    typer.echo(f"wrote {run_dir}: {', '.join(written)}")
+    typer.echo(f"next: flowzoo sample {run_dir}")
