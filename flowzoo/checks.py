@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import tensorflow as tf
 
@@ -79,7 +81,7 @@ def check_context_presence(given: bool, context_shape: tuple | None) -> None:
 def check_finite(rows, argument: str) -> None:
     """Raises a ValueError that counts and locates NaN and infinity in eager rows ``[N, ...]``."""
     values = np.asarray(rows)
-    bad = ~np.isfinite(values.reshape(len(values), -1))
+    bad = ~np.isfinite(values.reshape(len(values), math.prod(values.shape[1:])))
     if bad.any():
         raise ValueError(nonfinite_message(argument, bad.any(1).sum(), len(values), bad))
 

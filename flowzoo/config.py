@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +13,22 @@ import yaml
 from flowzoo.registry import nearest
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML whose floats are those that people write: PyYAML alone takes 1e-3 for a word."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
 class _Section(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _empty(cls, value: Any) -> Any:
+        return {} if value is None else value
 
 
 class ModelConfig(_Section):
@@ -109,10 +124,7 @@ def load_config(path: str | os.PathLike, overrides: list[str] | tuple[str, ...] 
         FileNotFoundError: If there is no such file.
         ValueError: On wrong YAML, keys or values; a wrong key's message names the nearest right one.
     """
-    try:
-        content = yaml.safe_load(Path(path).read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    content = parse_yaml(Path(path).read_text(), str(path))
     if not isinstance(content, dict):
         raise ValueError(f"{path} must hold a mapping with name, model, data and training.")
     for override in overrides:
@@ -121,6 +133,14 @@ def load_config(path: str | os.PathLike, overrides: list[str] | tuple[str, ...] 
         return ZooConfig.model_validate(content)
     except pydantic.ValidationError as error:
         raise ValueError(f"{path}: {_explain(error.errors()[0])}") from None
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """A YAML value; a ValueError says where it is wrong."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def dump_config(config: ZooConfig) -> str:
@@ -134,10 +154,12 @@ def _apply(content: dict, override: str) -> None:
         raise ValueError(f"An override looks like training.epochs=5; got {override!r}.")
     *sections, key = dotted.split(".")
     for section in sections:
-        content = content.setdefault(section, {})
+        if content.get(section) is None:
+            content[section] = {}
+        content = content[section]
         if not isinstance(content, dict):
             raise ValueError(f"{override!r}: {section!r} holds a value, not keys.")
-    content[key] = yaml.safe_load(value)
+    content[key] = parse_yaml(value, f"The value of {dotted}")
 
 
 def _explain(error: Any) -> str:

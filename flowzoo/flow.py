@@ -67,7 +67,7 @@ class Flow(LikelihoodModel):
         self.options = options
         if any(isinstance(layer, Dequantize) for layer in [*self.preprocessing[1:], *self.transforms]):
             raise ValueError("Dequantize takes the raw data: it can only be the first preprocessing layer.")
-        self._row_functions: dict[str, RowFunction] = {}
+        self._row_functions: dict[tuple[str, bool], RowFunction] = {}
         self.build((None, *self.event_shape))
 
     # -- shape and state -------------------------------------------------------------------
@@ -255,10 +255,11 @@ class Flow(LikelihoodModel):
         return int(count)
 
     def _row_function(self, key, function):
+        key = (key, self.use_xla)
         if key not in self._row_functions:
             rows = 2**19 // math.prod(self.event_shape)
             chunk = 1 << min(max(rows, 64), 8192).bit_length() - 1
-            self._row_functions[key] = RowFunction(function, chunk, self.prefers_xla)
+            self._row_functions[key] = RowFunction(function, chunk, self.use_xla)
         return self._row_functions[key]
 
     # -- Keras -----------------------------------------------------------------------------

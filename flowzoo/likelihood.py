@@ -11,12 +11,23 @@ import tensorflow as tf
 
 from flowzoo import adapt, checks, xla
 
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        f"flowzoo needs Keras on TensorFlow, and Keras runs on {keras.backend.backend()} here. Set the "
+        "environment variable KERAS_BACKEND=tensorflow before anything imports Keras."
+    )
+
 
 class LikelihoodModel(keras.Model):
     """A Keras model trained by maximum likelihood on raw data.
 
-    `Flow` derives from it and brings `adapted` and `log_density`. The loss is the negative log-likelihood: in nats for vectors, in bits per dimension for
-    images, so that gradients have one size for all image sizes.
+    `Flow` derives from it and brings `adapted` and `log_density`. The loss is the negative log-likelihood:
+    in nats for vectors, in bits per dimension for images, so that gradients have one size for all image
+    sizes.
+
+    Attributes:
+        use_xla: Whether fitting and inference are compiled with XLA. By default where that measured
+            faster: everywhere but on images on a CPU.
     """
 
     adapted: Any
@@ -25,6 +36,7 @@ class LikelihoodModel(keras.Model):
         super().__init__(autocast=False, **kwargs)
         self.event_shape = tuple(int(size) for size in event_shape)
         self.context_shape = None if context_shape is None else tuple(int(s) for s in context_shape)
+        self.use_xla = not self.is_image or bool(tf.config.list_physical_devices("GPU"))
         names = ["loss", "nll", *(["bits_per_dim"] if self.is_image else [])]
         self._trackers = [keras.metrics.Mean(name=name) for name in names]
 
@@ -32,11 +44,6 @@ class LikelihoodModel(keras.Model):
     def is_image(self) -> bool:
         """Whether rows are images, so that bits per dimension mean something."""
         return len(self.event_shape) == 3
-
-    @property
-    def prefers_xla(self) -> bool:
-        """XLA by default? Measured on CPUs: faster for vectors, slower where convolutions do the work."""
-        return not self.is_image or bool(tf.config.list_physical_devices("GPU"))
 
     @property
     def bits_per_nat_dim(self) -> float:
@@ -71,7 +78,7 @@ class LikelihoodModel(keras.Model):
 
         Args:
             optimizer: "auto" is Adam at 1e-3 with the global gradient norm bounded.
-            jit_compile: "auto" is `prefers_xla`.
+            jit_compile: "auto" is `use_xla`.
             **kwargs: As in `keras.Model.compile`, without a loss: that is the negative log-likelihood.
 
         Raises:
@@ -81,7 +88,7 @@ class LikelihoodModel(keras.Model):
             optimizer = keras.optimizers.Adam(1e-3, global_clipnorm=1.0 if self.is_image else 5.0)
         if kwargs.pop("loss", None) is not None:
             raise ValueError("A flow's loss is its negative log-likelihood; leave loss out.")
-        jit_compile = self.prefers_xla if jit_compile == "auto" else jit_compile
+        jit_compile = self.use_xla if jit_compile == "auto" else jit_compile
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
 
     def get_compile_config(self) -> dict:

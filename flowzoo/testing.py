@@ -23,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from flowzoo import bijectors, random
+from flowzoo.batching import RowFunction
 from flowzoo.flow import Flow
 from flowzoo.layers import Dequantize, Logit
 from flowzoo.presets import from_pretrained
@@ -252,7 +253,7 @@ def check_runtimes(flow: Flow) -> None:
             got = graph(*[tensor[:count] for tensor in arguments])
             _assert_close(got, eager[:count], tolerance, f"{name} of {count} rows, graph against eager")
             assert method(*[tensor[:count] for tensor in arguments]).shape == got.shape
-        compiled = tf.function(method, jit_compile=True, autograph=False)(*arguments)
+        compiled = RowFunction(method, 8, jit_compile=True)(*arguments)
         _assert_close(compiled, eager, tolerance, f"{name}, XLA against eager")
 
 

@@ -35,5 +35,6 @@ class Uniform(Base):
     def sample(self, seeds, temperature, context=None):
         noise = random.uniform(seeds, math.prod(self.event_shape))
         # The middle of each of the 2**24 cells: never an edge, whose latent would be infinite.
-        noise = tf.reshape(tf.cast(noise + 2.0**-25, self.variable_dtype), [-1, *self.event_shape])
+        noise = tf.minimum(noise + 2.0**-25, 1.0 - 2.0**-24)
+        noise = tf.reshape(tf.cast(noise, self.variable_dtype), [-1, *self.event_shape])
         return 0.5 + (noise - 0.5) * self._rows(tf.minimum(temperature, 1.0))

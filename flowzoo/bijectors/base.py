@@ -100,14 +100,17 @@ class FusedBijector(tfp.bijectors.Bijector):
         return {}
 
     def _remembered(self, direction, function, tensor) -> Pair:
-        # TFP asks for the value and for the log-det in two calls with the same tensor object. The
-        # last pair is kept, so that the second call costs nothing; the graph belongs to the key,
-        # because a tensor made inside a loop body must not leak out of it.
+        # TFP asks for the value and for the log-det in two calls: with the same tensor object, or, for a
+        # density, with what the first call returned. The last pair is kept for both, so that the second
+        # call costs nothing; the graph belongs to the key, because a tensor made inside a loop body must
+        # not leak out of it.
         graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
         held = self._memo.get(direction)
         if held is None or held[0] is not tensor or held[1] is not graph:
-            held = (tensor, graph, function(tensor))
-            self._memo[direction] = held
+            value, log_det = function(tensor)
+            held = (tensor, graph, (value, log_det))
+            back = "inverse" if direction == "forward" else "forward"
+            self._memo = {direction: held, back: (value, graph, (tensor, -log_det))}
         return held[2]
 
     def _checked(self, value, event_shape, side) -> tf.Tensor:

@@ -195,8 +195,8 @@ class _Groups:
         return tf.reshape(offset, [self.columns, self.widths[i + 1], -1])
 
     def buffers(self, stages, rows, dtype):
-        """Zeros ``[columns, width, rows]`` for each stage."""
-        return [tf.zeros([self.columns, self.widths[stage], rows], dtype) for stage in stages]
+        """Zeros ``[columns * width, rows]`` for each stage."""
+        return [tf.zeros([self.columns * self.widths[stage], rows], dtype) for stage in stages]
 
 
 class _ForwardSweep(_Groups):
@@ -217,22 +217,20 @@ class _ForwardSweep(_Groups):
             held = list(held)
 
             def product(k, h):
-                if k > 0:
-                    held[k] = _write(held[k], i, h)
-                flat = tf.reshape(held[k], [slices[k].shape[2], count])
-                return tf.linalg.matmul(slices[k][i], flat) + self.offsets[k][i]
+                if k == 0:
+                    return tf.linalg.matmul(slices[0][i], tf.cast(result, dtype)) + self.offsets[0][i]
+                held[k - 1] = _write(held[k - 1], i, h)
+                return tf.linalg.matmul(slices[k][i], held[k - 1]) + self.offsets[k][i]
 
             parameters = tf.cast(self.made.network(product, None), self.owner.dtype)
             # [parameters, rows] to [rows, parameters, 1], the shape that the transformer takes.
             parameters = tf.transpose(parameters)[:, :, None]
             column, part = self.owner._map(parameters, tf.transpose(far[i]), towards_known=True)
             column = tf.transpose(column)
-            result = _write(result, i, column)
-            held[0] = result if held[0].dtype == result.dtype else _write(held[0], i, tf.cast(column, dtype))
-            return i + 1, log_det + part, result, *held
+            return i + 1, log_det + part, _write(result, i, column), *held
 
-        result = tf.zeros([self.columns, 1, count], rows.dtype)
-        held = self.buffers(range(products), count, dtype)
+        result = tf.zeros([self.columns, count], rows.dtype)
+        held = self.buffers(range(1, products), count, dtype)
         start = (tf.constant(0), tf.zeros([count], rows.dtype), result, *held)
         _, log_det, result, *_ = tf.while_loop(
             lambda i, *_: i < self.columns,
@@ -240,7 +238,7 @@ class _ForwardSweep(_Groups):
             start,
             maximum_iterations=self.columns,
         )
-        return tf.ensure_shape(tf.transpose(result[:, 0, :]), rows.shape), log_det
+        return tf.ensure_shape(tf.transpose(result), rows.shape), log_det
 
 
 class _ReverseSweep(_Groups):
@@ -290,8 +288,7 @@ class _ReverseSweep(_Groups):
             def transposed(k, h, group):
                 """Writes group i of product k's output gradient, reads a group of its input gradient."""
                 held[k] = _write(held[k], i, h) if h is not None else held[k]
-                flat = tf.reshape(held[k], [slices[k].shape[2], count])
-                return tf.linalg.matmul(slices[k][group], flat)
+                return tf.linalg.matmul(slices[k][group], held[k])
 
             from_later = tf.cast(transposed(0, None, i), v.dtype)
             w = (v_columns[i] - from_later) / self.by_known[i]
@@ -300,7 +297,7 @@ class _ReverseSweep(_Groups):
             held[0] = _write(held[0], i, self._hidden_gradient(transposed, h, i))
             return i - 1, result, *held
 
-        result = tf.zeros([self.columns, 1, count], v.dtype)
+        result = tf.zeros([self.columns, count], v.dtype)
         held = self.buffers(range(1, len(self.kernels) + 1), count, dtype)
         _, result, *_ = tf.while_loop(
             lambda i, *_: i >= 0,
@@ -308,7 +305,7 @@ class _ReverseSweep(_Groups):
             (tf.constant(self.columns - 1), result, *held),
             maximum_iterations=self.columns,
         )
-        return tf.ensure_shape(tf.transpose(result[:, 0, :]), v.shape)
+        return tf.ensure_shape(tf.transpose(result), v.shape)
 
     def _hidden_gradient(self, transposed, h, i):
         """Back through the network, group i: from the parameters' gradient to the first product's."""
@@ -346,14 +343,14 @@ def _gather_padded(tensor, index, axis):
 
 
 def _write(buffer, i, group):
-    """``buffer[i] = group`` for a buffer ``[columns, width, rows]``."""
+    """Group i of a buffer ``[groups * width, rows]`` becomes `group` ``[width, rows]``."""
+    width = group.shape[0]
     if xla.is_compiling():
         # In place under XLA, where a scatter would be a loop of its own.
         from tensorflow.compiler.tf2xla.python import xla as ops
 
-        zero = tf.zeros_like(i)
-        return ops.dynamic_update_slice(buffer, group[None], tf.stack([i, zero, zero]))
-    return tf.tensor_scatter_nd_update(buffer, [[i]], group[None])
+        return ops.dynamic_update_slice(buffer, group, tf.stack([i * width, tf.zeros_like(i)]))
+    return tf.tensor_scatter_nd_update(buffer, (i * width + tf.range(width))[:, None], group)
 
 
 def _or_zero(gradient, like):

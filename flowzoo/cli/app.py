@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -32,9 +33,10 @@ MISTAKE, INTERRUPTED = 2, 130
 class _Program(TyperGroup):
     """Answers a user's mistake with one line on stderr; all other errors keep their traceback."""
 
-    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+    def main(self, *args: Any, **extra: Any) -> Any:
+        standalone = extra.pop("standalone_mode", True)
         try:
-            code = super().main(*args, standalone_mode=False, **extra)
+            code = super().main(*args, **{**extra, "standalone_mode": False})
         except _ClickException as error:
             complain("error", " ".join([*error.format_message().split(), *_where_to_look(error)]))
             code = error.exit_code
@@ -42,7 +44,7 @@ class _Program(TyperGroup):
             code = INTERRUPTED
         if code == INTERRUPTED:
             complain("interrupted", "stopped before the end")
-        if not standalone_mode:
+        if not standalone:
             return code
         raise SystemExit(code if isinstance(code, int) else 0)
 
@@ -114,6 +116,7 @@ def _where_to_look(error: Any) -> list[str]:
     return [f"See '{context.command_path} --help'."] if context is not None else []
 
 
-def _show_warning(message: Any, category: type[Warning], *_: Any, **__: Any) -> None:
-    if not issubclass(category, DeprecationWarning | PendingDeprecationWarning | FutureWarning):
+def _show_warning(message: Any, category: Any, filename: str, *_: Any, **__: Any) -> None:
+    """Shows what flowzoo warns of; what others warn of is for developers."""
+    if Path(filename).is_relative_to(Path(__file__).parents[1]):
         complain("warning", " ".join(str(message).split()))

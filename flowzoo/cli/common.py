@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,19 +69,44 @@ def _load_keras(path: Path) -> Flow:
     import_tensorflow()
     import keras
 
-    from flowzoo import layers
+    from flowzoo import bases, conditioners, layers
     from flowzoo.flow import Flow
 
-    for name in layers.__all__:
-        getattr(layers, name)  # Keras finds only classes whose modules have been imported.
+    for package in (bases, conditioners, layers):
+        for name in package.__all__:
+            getattr(package, name)  # Keras finds only classes whose modules have been imported.
     try:
         flow = keras.saving.load_model(path)
     except (ValueError, TypeError, OSError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{path} cannot be loaded as a Keras model: {reason}") from error
+        raise ValueError(f"{path} cannot be loaded: {_reason(error)}") from error
     if not isinstance(flow, Flow):
         raise ValueError(f"{path} holds a {type(flow).__name__}, not a flow.")
     return flow
+
+
+def _reason(error: Exception) -> str:
+    """The line that says what is wrong; Keras puts a model's whole configuration before it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
+    causes = [line for line in lines if line.startswith("Exception encountered: ")]
+    reason = causes[-1].removeprefix("Exception encountered: ") if causes else lines[0]
+    return textwrap.shorten(reason, 300, placeholder=" ...")
+
+
+def check_model(name: str, options: dict[str, Any]) -> None:
+    """Tells unknown architectures and options without TensorFlow, and before data are read.
+
+    Raises:
+        ValueError: If one is unknown; the message names the nearest ones.
+    """
+    import inspect
+
+    from flowzoo.registry import create_model, model_info, nearest
+
+    shared = inspect.signature(create_model).parameters.values()
+    known = [*model_info(name).options, *(p.name for p in shared if p.kind is p.KEYWORD_ONLY)]
+    for key in options:
+        if key not in known:
+            raise ValueError(f"{name} has no option {key!r}. {nearest(key, known)}")
 
 
 def parse_options(pairs: list[str]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ def is_users_mistake(error: BaseException) -> bool:
 
 def one_line(error: BaseException) -> str:
     """What the error says, on one line."""
+    if isinstance(error, FileExistsError) and error.filename is not None:
+        return f"{error.filename} is in the way: it exists and is not a directory."
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, KeyError):

@@ -42,7 +42,10 @@ def run(
     data_dir: DataDir = None,
     no_download: NoDownload = False,
 ) -> None:
-    """Prints the mean negative log-likelihood of DATA: nats a row, and bits/dim of images."""
+    """Prints the mean density of a data set.
+
+    As a negative log-likelihood with its standard error: nats a row, and bits/dim of images.
+    """
     request = Request(data, split, columns, context_columns, data_dir, not no_download)
     request.check()
     flow = load_flow(model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,7 +20,10 @@ def run(
     ],
     format: Annotated[str, typer.Option(help="What to write.")] = "tf_saved_model",
 ) -> None:
-    """Exports a flow for TF Serving: BASE_DIR/1, then 2, 3, ..."""
+    """Exports a flow for TF Serving.
+
+    Writes BASE_DIR/1; when that exists BASE_DIR/2, and so on.
+    """
     flow = load_flow(model)
     path = flow.export(base_dir, format=format)
     typer.echo(f"wrote {path}")
@@ -41,7 +44,7 @@ def _signatures(path: Path) -> list[tuple[str, str, str]]:
     ]
 
 
-def _shown(tensors) -> str:
+def _shown(tensors: Any) -> str:
     import tensorflow as tf
 
     parts = []

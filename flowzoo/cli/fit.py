@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowzoo.cli.common import Columns, Data, DataDir, NoDownload, parse_columns, parse_options
+from flowzoo.cli.common import Columns, Data, DataDir, NoDownload, check_model, parse_columns, parse_options
 from flowzoo.cli.console import examples
 from flowzoo.cli.quiet import import_tensorflow
 from flowzoo.cli.rows import Request, absolute, is_file
@@ -50,16 +50,15 @@ def run(
     data_dir: DataDir = None,
     no_download: NoDownload = False,
 ) -> None:
-    """Fits a flow to your data and saves the best epoch's weights as a preset.
+    """Fits a flow to your data.
 
-    A file's rows are split by a hash of their values: 80% train, 10% choose the epoch, 10% test.
+    Keeps the weights of the best epoch, as a preset. A file's rows are split by a hash of their
+    values: 80% train, 10% choose the epoch, 10% test.
     """
-    from flowzoo.registry import model_info
-
     options = parse_options(option or [])
     if dequantize is not None:
         options["dequantize"] = dequantize
-    model_info(model)
+    check_model(model, options)
     request = Request(data, "train", columns, None, data_dir, not no_download)
     request.check()
     import_tensorflow()

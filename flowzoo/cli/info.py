@@ -14,7 +14,10 @@ EXAMPLES = examples("flowzoo info realnvp", "flowzoo info runs/mine/preset")
 def run(
     name: Annotated[str, typer.Argument(help="An architecture, a preset, or a preset directory.")],
 ) -> None:
-    """Describes an architecture (paper, options, presets) or a preset (metrics, data, versions)."""
+    """Describes an architecture or a preset.
+
+    Of an architecture: paper, options with defaults, presets. Of a preset: its metadata.
+    """
     from pathlib import Path
 
     from flowzoo.presets import list_presets

@@ -18,7 +18,7 @@ def run(
     pretrained: Annotated[bool, typer.Option("--pretrained", help="List presets.")] = False,
     data: Annotated[bool, typer.Option("--data", help="List data sets.")] = False,
 ) -> None:
-    """Lists architectures; or presets, or data sets."""
+    """Lists architectures, presets or data sets."""
     if pretrained and data:
         raise ValueError("--pretrained and --data are two lists; ask for one of them.")
     if data:

@@ -33,8 +33,9 @@ def run(
     data_dir: DataDir = None,
     no_download: NoDownload = False,
 ) -> None:
-    """Writes log_prob (nats), bits_per_dim (of images) and valid for each row, in the input's order.
+    """Writes the density of each row.
 
+    Columns log_prob (nats), bits_per_dim (of images) and valid; rows in the order of the input.
     A row with missing or infinite values is not valid; its log_prob is the lowest finite float.
     """
     check_ending(out)

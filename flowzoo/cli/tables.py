@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -49,21 +50,31 @@ def write_table(path: Path, batches: Batches, show: Callable[[int], None]) -> tu
         if rows == 0:
             raise ValueError("There are no rows to score.")
 
-    write = _write_npy if path.suffix.lower() == ".npy" else _write_arrow
+    write = {".csv": _write_csv, ".npy": _write_npy, ".parquet": _write_parquet}
     with files.replacing(path) as beside:
-        write(beside, counted())
+        write[path.suffix.lower()](beside, counted())
     return rows, bad
 
 
-def _write_arrow(path: Path, batches: Batches) -> None:
+def _write_csv(path: Path, batches: Batches) -> None:
     import pyarrow as pa
     import pyarrow.csv as pacsv
+
+    options = pacsv.WriteOptions(include_header=False)
+    with open(path, "wb") as file:
+        for i, batch in enumerate(batches):
+            if i == 0:  # By hand: Arrow would put each name in quotes.
+                file.write(",".join(batch).encode() + b"\n")
+            pacsv.write_csv(pa.table(batch), file, options)
+
+
+def _write_parquet(path: Path, batches: Batches) -> None:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    open_writer = pacsv.CSVWriter if path.suffix.lower() == ".csv" else pq.ParquetWriter
     tables = (pa.table(batch) for batch in batches)
     first = next(tables)
-    with open_writer(path, first.schema) as writer:
+    with pq.ParquetWriter(path, first.schema) as writer:
         writer.write_table(first)
         for table in tables:
             writer.write_table(table)
@@ -86,6 +97,6 @@ def _write_npy(path: Path, batches: Batches) -> None:
         _write_header(file, dtype, rows)
 
 
-def _write_header(file, dtype: np.dtype, rows: int) -> None:
+def _write_header(file: BinaryIO, dtype: np.dtype, rows: int) -> None:
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows,)}
     np.lib.format.write_array_header_1_0(file, header)

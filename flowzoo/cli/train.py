@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowzoo.cli.common import DataDir, NoDownload, describe_metrics
+from flowzoo.cli.common import DataDir, NoDownload, check_model, describe_metrics
 from flowzoo.cli.console import examples, verbosity
 from flowzoo.cli.quiet import import_tensorflow
 
@@ -32,7 +32,10 @@ def run(
     ] = None,
     no_download: NoDownload = False,
 ) -> None:
-    """Trains the flow of a recipe; writes weights, a preset, metrics, a curve and samples."""
+    """Trains the flow of a recipe.
+
+    Writes weights, a preset, metrics, a curve and samples to the run directory.
+    """
     from flowzoo.config import load_config
 
     recipe = load_config(config, overrides or [])
@@ -41,9 +44,7 @@ def run(
 
 def train_recipe(recipe: ZooConfig, out: Path | None, data_dir: Path | None, *, download: bool) -> None:
     """Trains, and says how well the flow does and where it is."""
-    from flowzoo.registry import model_info
-
-    model_info(recipe.model.name)  # Unknown names are told before TensorFlow is imported.
+    check_model(recipe.model.name, recipe.model.options)
     run_dir = out or Path("runs") / recipe.name
     import_tensorflow()
     from flowzoo.training import train

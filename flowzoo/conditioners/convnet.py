@@ -1,4 +1,4 @@
-"""ConvNet: the residual convolutional conditioner of flows on images."""
+"""ConvNet: the convolutional conditioner of flows on images, residual or plain."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from flowzoo.conditioners.weight_norm import WeightNorm
 
 @keras.saving.register_keras_serializable("flowzoo")
 class ConvNet(Conditioner):
-    """A 3x3 convolution, residual blocks (3x3, 1x1), and a 3x3 convolution that starts at zero.
+    """A 3x3 convolution, blocks, and a 3x3 convolution that starts at zero.
 
-    Pre-activation residual blocks after He et al. (2016), as in Dinh et al. (2017), section 3.7. A
-    context is added to the first layer as one bias a channel.
+    Residual blocks are (3x3, 1x1), pre-activation, after He et al. (2016), as in Dinh et al. (2017),
+    section 3.7. Plain blocks are a 1x1 convolution each: one of them gives the network of Glow (Kingma
+    and Dhariwal 2018, section B). A context is added to the first layer as one bias a channel.
 
     Args:
         channels: Width.
-        blocks: Number of residual blocks; 0 gives two plain convolutions.
+        blocks: Number of blocks; 0 gives two plain convolutions.
         activation: A Keras activation.
         dropout: Rate inside each block, while training only.
         weight_norm: Normalises the kernels of the hidden layers (Salimans and Kingma, 2016).
+        residual: Residual blocks, or plain ones.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class ConvNet(Conditioner):
         activation: str = "relu",
         dropout: float = 0.0,
         weight_norm: bool = False,
+        residual: bool = True,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -41,6 +44,7 @@ class ConvNet(Conditioner):
         self.activation = keras.activations.get(activation)
         self.dropout = dropout
         self.weight_norm = weight_norm
+        self.residual = residual
 
     def create_weights(self, input_shape, output_shape, context_shape):
         if len(input_shape) != 3:
@@ -48,7 +52,8 @@ class ConvNet(Conditioner):
         options = self.sublayer_options()
         hidden_shape = (*input_shape[:-1], self.channels)
         self.first = self._conv(3, input_shape)
-        self.inner = [(self._conv(3, hidden_shape), self._conv(1, hidden_shape)) for _ in range(self.blocks)]
+        sizes = (3, 1) if self.residual else (1,)
+        self.inner = [[self._conv(size, hidden_shape) for size in sizes] for _ in range(self.blocks)]
         self.context_layer = None
         if context_shape is not None:
             layer = keras.layers.Dense(self.channels, use_bias=False, **options)
@@ -67,15 +72,17 @@ class ConvNet(Conditioner):
 
     def call(self, x, context=None, training=False):
         batch = tf.shape(x)[:-3]
-        h = self.first(tf.reshape(x, [-1, *x.shape[-3:]]) if x.shape.rank != 4 else x)
+        images = tf.reshape(x, [-1, *x.shape[-3:]]) if x.shape.rank != 4 else x
+        h = self.first(_at_least_one(images))
         if self.context_layer is not None:
-            h = h + self._bias(self.context_layer(context), batch)
-        for wide, narrow in self.inner:
-            y = wide(self.activation(h))
+            h = h + _at_least_one(self._bias(self.context_layer(context), batch))
+        for block in self.inner:
+            y = block[0](self.activation(h))
             if self.drop is not None:
                 y = self.drop(y, training=training)
-            h = h + narrow(self.activation(y))
+            h = h + block[1](self.activation(y)) if self.residual else y
         y = self.last(self.activation(h))
+        y = y if images.shape[0] else y[: tf.shape(images)[0]]
         return y if x.shape.rank == 4 else tf.reshape(y, tf.concat([batch, y.shape[1:]], axis=0))
 
     def _bias(self, bias, batch):
@@ -91,4 +98,13 @@ class ConvNet(Conditioner):
             "activation": keras.activations.serialize(self.activation),
             "dropout": self.dropout,
             "weight_norm": self.weight_norm,
+            "residual": self.residual,
         }
+
+
+def _at_least_one(rows):
+    """The rows, or one of zeros if there are none: oneDNN gives a convolution of none a wrong shape."""
+    if rows.shape[0]:
+        return rows
+    missing = tf.maximum(1 - tf.shape(rows)[0], 0)
+    return tf.pad(rows, [[0, missing], *[[0, 0]] * (rows.shape.rank - 1)])

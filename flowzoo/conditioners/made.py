@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -73,7 +74,7 @@ class MADE(Conditioner):
         degrees = self._degrees(columns, lowest=0 if context_shape is not None else 1)
         self.masks = [
             (before[:, None] <= after[None, :]).astype(np.float32)
-            for before, after in zip(degrees[:-1], degrees[1:], strict=True)
+            for before, after in itertools.pairwise(degrees)
         ]
         self.columns, self.degrees = columns, degrees
         self.kernels, self.biases, self.context_kernels = [], [], []

@@ -60,6 +60,8 @@ class MLP(Conditioner):
         self.last = self.build_sublayer(last, (width,))
 
     def call(self, x, context=None, training=False):
+        if x.shape.rank == 1:  # one row, as TFP's distributions pass it; Keras's layers take batches
+            return self.call(x[None], context, training)[0]
         h = x
         for i, layer in enumerate(self.hidden):
             y = layer(h)

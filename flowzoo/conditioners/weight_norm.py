@@ -25,7 +25,8 @@ class WeightNorm(keras.layers.Layer):
     def build(self, input_shape):
         if self.built:
             return
-        self.layer.build(input_shape)
+        if not self.layer.built:
+            self.layer.build(input_shape)
         kernel = self.layer.kernel
         length = keras.ops.sqrt(keras.ops.sum(keras.ops.square(kernel.value), axis=self._axes))
         self.g = self.add_weight(
@@ -56,5 +57,5 @@ class WeightNorm(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        config["layer"] = keras.saving.deserialize_keras_object(config["layer"])
-        return cls(**config)
+        layer = keras.saving.deserialize_keras_object(config["layer"])
+        return cls(**{**config, "layer": layer})

@@ -9,6 +9,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "base": ["FlowLayer"],
         "coupling": ["AffineCoupling"],
         "masked_autoregressive": ["MaskedAutoregressive"],
+        "learned_prior": ["LearnedPrior"],
+        "linear": ["LULinear"],
         "multiscale": ["MultiScale"],
         "permute": ["Permute"],
         "preprocessing": ["Dequantize", "Logit", "Standardize"],

@@ -89,5 +89,5 @@ class AffineCoupling(FlowLayer):
 
     @classmethod
     def from_config(cls, config):
-        config["conditioner"] = keras.saving.deserialize_keras_object(config["conditioner"])
-        return cls(**config)
+        conditioner = keras.saving.deserialize_keras_object(config["conditioner"])
+        return cls(**{**config, "conditioner": conditioner})

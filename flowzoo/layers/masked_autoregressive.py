@@ -84,5 +84,5 @@ class MaskedAutoregressive(FlowLayer):
 
     @classmethod
     def from_config(cls, config):
-        config["conditioner"] = keras.saving.deserialize_keras_object(config["conditioner"])
-        return cls(**config)
+        conditioner = keras.saving.deserialize_keras_object(config["conditioner"])
+        return cls(**{**config, "conditioner": conditioner})

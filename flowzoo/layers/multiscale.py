@@ -66,7 +66,7 @@ class MultiScale(FlowLayer):
 
     @classmethod
     def from_config(cls, config):
-        config["scales"] = [
+        scales = [
             [keras.saving.deserialize_keras_object(layer) for layer in scale] for scale in config["scales"]
         ]
-        return cls(**config)
+        return cls(**{**config, "scales": scales})

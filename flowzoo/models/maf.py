@@ -101,8 +101,8 @@ def iaf(
 
 
 def _autoregressive(
-    event_shape, conditions_on, steps, hidden_units, residual, activation, order, linear, actnorm, scale_bound,
-    inverse, seed,
+    event_shape, conditions_on, steps, hidden_units, residual, activation, order, linear, actnorm,
+    scale_bound, inverse, seed,
 ):  # fmt: skip
     if order not in _ORDERS:
         raise ValueError(f"order must be one of {_ORDERS}; got {order!r}.")

@@ -1,0 +1,121 @@
+"""Glow: actnorm, learned 1x1 convolutions and couplings (Kingma and Dhariwal 2018)."""
+
+from __future__ import annotations
+
+from flowzoo import conditioners, layers
+from flowzoo.registry import register_model
+
+_COUPLINGS = ("affine", "additive", "spline")
+
+
+@register_model(
+    "glow",
+    paper="Kingma, Dhariwal: Glow: Generative Flow with Invertible 1x1 Convolutions (2018)",
+    url="https://arxiv.org/abs/1807.03039",
+    events=("image", "vector"),
+)
+def glow(
+    event_shape,
+    context_shape=None,
+    *,
+    steps: int = 8,
+    levels: int = 2,
+    coupling: str = "affine",
+    channels: int = 64,
+    blocks: int = 1,
+    hidden_units=(128, 128),
+    residual: bool = False,
+    activation: str = "relu",
+    scale_bound: float = 3.0,
+    bins: int = 8,
+    bound: float = 3.0,
+    dropout: float = 0.0,
+    weight_norm: bool = False,
+    seed: int = 0,
+):
+    """Learned linear maps between couplings; on images in levels, each with a learned prior.
+
+    A context reaches every coupling and every prior. For a class-conditional flow it is the label as a
+    one-hot vector: ``context_shape=(classes,)``.
+
+    Args:
+        event_shape: ``(H, W, C)`` with H and W divisible by ``2**levels``, or ``(D,)`` with D >= 2.
+        context_shape: ``(size,)`` or None.
+        steps: Steps of actnorm, linear map and coupling: in each level, or on a vector.
+        levels: Images: number of squeezes; half of the channels leaves between two of them.
+        coupling: "affine", "additive" (volume preserving) or "spline" (rational-quadratic, as in the
+            neural spline flows of Durkan et al. 2019).
+        channels: Images: width of each conditioner (512 in the paper).
+        blocks: Images: blocks of each conditioner; one plain block makes it the paper's.
+        hidden_units: Vectors: widths of each conditioner's hidden layers.
+        residual: Residual conditioners instead of plain ones.
+        activation: Of the conditioners.
+        scale_bound: Bound of the log-scales of affine couplings and priors.
+        bins: Of the splines.
+        bound: The splines act in ``[-bound, bound]``; outside they are the identity.
+        dropout: In the conditioners.
+        weight_norm: In the conditioners.
+        seed: Of the random rotations that the linear maps start as.
+
+    Returns:
+        Flow layers, data side first.
+
+    Raises:
+        ValueError: On an unknown coupling, or a height or width that does not divide.
+    """
+    if coupling not in _COUPLINGS:
+        raise ValueError(f"coupling must be one of {_COUPLINGS}; got {coupling!r}.")
+    if not scale_bound > 0:
+        raise ValueError(f"scale_bound must be > 0; got {scale_bound}. For NICE, take coupling='additive'.")
+    network = {
+        "activation": activation,
+        "dropout": dropout,
+        "weight_norm": weight_norm,
+        "residual": residual,
+    }
+    is_image = len(event_shape) == 3
+
+    def conditioner():
+        if is_image:
+            return conditioners.ConvNet(channels, blocks, **network)
+        return conditioners.MLP(hidden_units, **network)
+
+    def coupling_layer():
+        if coupling == "spline":
+            # The half that a coupling leaves alone gets splines of its own on vectors only, as in NSF.
+            return layers.SplineCoupling(conditioner(), bins=bins, bound=bound, identity_spline=not is_image)
+        return layers.AffineCoupling(conditioner(), scale_bound=scale_bound if coupling == "affine" else 0.0)
+
+    def level(index):
+        flow_layers = []
+        for i in range(steps):
+            rotation = layers.LULinear("rotation", use_bias=False, seed=seed + index * steps + i)
+            flow_layers += [layers.ActNorm(), rotation, coupling_layer()]
+        return flow_layers
+
+    if not is_image:
+        return [*level(0), layers.LearnedPrior(scale_bound)]
+    _check_size(event_shape, levels)
+    scales = [[layers.Squeeze(), *level(index)] for index in range(levels)]
+    for scale in scales[:-1]:
+        # The half that leaves is normal given the half that stays: an affine coupling, whose latents are
+        # standard normal. So one temperature scales the noise of all levels.
+        prior = conditioners.ConvNet(channels, 0, activation)
+        scale.append(layers.AffineCoupling(prior, scale_bound=scale_bound))
+    scales[-1].append(layers.LearnedPrior(scale_bound))
+    return [layers.MultiScale(scales)]
+
+
+def _check_size(event_shape, levels):
+    """Section 3.6 of Dinh et al. 2017: each level halves height and width."""
+    if levels < 1:
+        raise ValueError(f"levels must be >= 1; got {levels}.")
+    height, width, channels = event_shape
+    multiple = 2**levels
+    if height % multiple or width % multiple:
+        smaller = tuple(max(size // multiple, 1) * multiple for size in (height, width))
+        larger = tuple(-(-size // multiple) * multiple for size in (height, width))
+        raise ValueError(
+            f"glow needs height and width divisible by 2**levels = {multiple}; got {event_shape}. Pad the "
+            f"images to {(*larger, channels)}, crop them to {(*smaller, channels)}, or use fewer levels."
+        )
