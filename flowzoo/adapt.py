@@ -116,8 +116,10 @@ def _read(flow, data, context, batch_size, max_batches, sample_size):
 def _moments_before(flow, index, data, context, batch_size, max_batches):
     """Moments of the data as layer `index` sees them."""
     moments = Moments(flow.event_shape)
-    for x, _ in batches(flow, data, context, batch_size, max_batches):
-        moments.update(flow.preprocess(tf.constant(x, flow.variable_dtype), index).numpy())
+    for step, (x, _) in enumerate(batches(flow, data, context, batch_size, max_batches)):
+        # New noise, as in training: the rows' own is always the same where few values occur.
+        noise_seed = tf.constant([index, step])
+        moments.update(flow.preprocess(tf.constant(x, flow.variable_dtype), index, noise_seed).numpy())
     return moments
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import keras
+import numpy as np
 
 from flowzoo import bases, layers
 from flowzoo.flow import Flow
@@ -56,7 +57,7 @@ def assemble(
             preprocessing=before,
             base=bases.Uniform() if base == "uniform" else bases.Normal(),
             architecture=info.name,
-            options=recipe,
+            options=_plain(recipe),
             name=info.name,
         )
 
@@ -93,6 +94,15 @@ def _shape(shape, argument):
     if argument == "context_shape" and len(shape) != 1:
         raise ValueError(f"context_shape must be (size,): contexts are vectors; got {shape}.")
     return shape
+
+
+def _plain(value):
+    """NumPy's numbers and arrays as Python's, so that a preset can hold them."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
 
 @contextlib.contextmanager

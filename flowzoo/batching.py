@@ -27,7 +27,7 @@ class RowFunction:
     def __init__(self, function: Callable, chunk: int, jit_compile: bool):
         self._function = function
         self._jit_compile = jit_compile
-        self._compiled = tf.function(self._traced, jit_compile=jit_compile)
+        self._compiled = tf.function(self._traced, jit_compile=jit_compile, autograph=False)
         self._chunk = chunk
 
     def __call__(self, *tensors):

@@ -118,4 +118,5 @@ def _as_tensor(value, argument):
 
 
 def _show(shape):
-    return "(" + ", ".join("N" if size is None else str(size) for size in shape) + ")"
+    sizes = ["N" if size is None else str(size) for size in shape]
+    return f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"

@@ -88,7 +88,8 @@ class LikelihoodModel(keras.Model):
             optimizer = keras.optimizers.Adam(1e-3, global_clipnorm=1.0 if self.is_image else 5.0)
         if kwargs.pop("loss", None) is not None:
             raise ValueError("A flow's loss is its negative log-likelihood; leave loss out.")
-        jit_compile = self.use_xla if jit_compile == "auto" else jit_compile
+        if jit_compile == "auto":
+            jit_compile = self.use_xla and not kwargs.get("run_eagerly", False)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
 
     def get_compile_config(self) -> dict:
@@ -174,6 +175,11 @@ class LikelihoodModel(keras.Model):
         with xla.compiling(self.jit_compile):
             nll = -self.log_density(x, context)
         return self._logs(self._loss(nll, weight), nll, weight)
+
+    def predict_step(self, data: Any) -> tf.Tensor:
+        """Log-densities of a batch: of x, of (x, context), or of ((x, context),)."""
+        x, context, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return self(x, context=context)
 
     @property
     def _default_batch_size(self):

@@ -36,10 +36,12 @@ class Moments:
             return
         self._note_nonfinite(rows)
         total = self.count + len(rows)
-        mean = rows.mean(0)
-        delta = mean - self.mean
-        self._squares += np.square(rows - mean).sum(0) + np.square(delta) * (self.count * len(rows) / total)
-        self.mean += delta * (len(rows) / total)
+        with np.errstate(invalid="ignore"):  # infinity was noted above
+            mean = rows.mean(0)
+            delta = mean - self.mean
+            self._squares += np.square(rows - mean).sum(0)
+            self._squares += np.square(delta) * (self.count * len(rows) / total)
+            self.mean += delta * (len(rows) / total)
         self.minimum = np.minimum(self.minimum, rows.min(0))
         self.maximum = np.maximum(self.maximum, rows.max(0))
         self.integral &= (rows == np.round(rows)).all(0)

@@ -154,6 +154,17 @@ def parse_columns(columns: str | None) -> list[str] | None:
     return names
 
 
+def columns_of_run(model: str) -> list[str] | None:
+    """The columns that a run directory's flow was fitted to; None if they were not chosen."""
+    recipe = Path(model).expanduser() / "config.yaml"
+    if not recipe.is_file():
+        return None
+    from flowzoo.config import load_config
+
+    columns = load_config(recipe).data.columns
+    return None if columns is None else [str(column) for column in columns]
+
+
 def describe_metrics(metrics: dict[str, float]) -> str:
     """``flowzoo.evaluation.evaluate``'s result in one line."""
     parts = []

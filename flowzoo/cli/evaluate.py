@@ -17,7 +17,7 @@ from flowzoo.cli.common import (
     load_flow,
 )
 from flowzoo.cli.console import examples
-from flowzoo.cli.rows import Request
+from flowzoo.cli.rows import make_request
 
 EXAMPLES = examples(
     "flowzoo evaluate runs/mine rows.csv",
@@ -46,8 +46,7 @@ def run(
 
     As a negative log-likelihood with its standard error: nats a row, and bits/dim of images.
     """
-    request = Request(data, split, columns, context_columns, data_dir, not no_download)
-    request.check()
+    request = make_request(model, data, split, columns, context_columns, data_dir, not no_download)
     flow = load_flow(model)
     from flowzoo.evaluation import evaluate
 

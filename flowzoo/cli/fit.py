@@ -59,7 +59,7 @@ def run(
     if dequantize is not None:
         options["dequantize"] = dequantize
     check_model(model, options)
-    request = Request(data, "train", columns, None, data_dir, not no_download)
+    request = Request(data, "train", parse_columns(columns), None, data_dir, not no_download)
     request.check()
     import_tensorflow()
     rows, is_image = _look_at(request)
@@ -84,9 +84,8 @@ def _look_at(request: Request) -> tuple[int, bool]:
     if not is_file(request.data):
         info = dataset_info(request.data)
         return round(info.splits["train"] * 0.9), len(info.event_shape) == 3
-    columns = parse_columns(request.columns)
-    shape = describe_file(request.data, columns).event_shape
-    rows = int(load(request.data, "train", columns=columns, cache=False).cardinality())
+    shape = describe_file(request.data, request.columns).event_shape
+    rows = int(load(request.data, "train", columns=request.columns, cache=False).cardinality())
     return rows, len(shape) == 3
 
 
@@ -100,7 +99,7 @@ def _data_section(request: Request, rows: int, is_image: bool, batch_size: int |
     section = {
         "source": absolute(request.data),
         "batch_size": batch_size or _batch_size(rows, is_image),
-        "columns": parse_columns(request.columns),
+        "columns": request.columns,
     }
     if not is_file(request.data):
         # Some sets of the catalog have a validation split that is a part of "train", some have none.

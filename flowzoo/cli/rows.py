@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flowzoo.cli.common import parse_columns
+from flowzoo.cli.common import columns_of_run, parse_columns
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -26,16 +26,16 @@ class Request:
     Attributes:
         data: Name of a data set, a file or a glob.
         split: Split of a data set, or of a file ("all" for all its rows).
-        columns: Columns of a file, as typed.
-        context: Columns of a file that are the context, as typed.
+        columns: Columns of a file that are the row.
+        context: Columns of a file that are the context.
         data_dir: Where TensorFlow Datasets keeps its data.
         download: Whether data may be fetched.
     """
 
     data: str
     split: str
-    columns: str | None = None
-    context: str | None = None
+    columns: list[str] | None = None
+    context: list[str] | None = None
     data_dir: Path | None = None
     download: bool = True
 
@@ -52,8 +52,6 @@ class Request:
             files.expand(self.data)
         else:
             dataset_info(self.data)
-        parse_columns(self.columns)
-        parse_columns(self.context)
 
     def dataset(self, flow: Flow, batch_size: int, missing: Any = "error") -> tf.data.Dataset:
         """Batches of x, or of (x, context), in a fixed order."""
@@ -70,6 +68,8 @@ class Request:
             labels=self._wants_labels(flow),
             missing=missing,
         )
+        spec = dataset.element_spec
+        self._check_width(flow, spec[0].shape[1:] if isinstance(spec, tuple) else spec.shape[1:])
         if flow.context_shape is None:
             return dataset
         if self._wants_labels(flow):
@@ -79,7 +79,7 @@ class Request:
     def chunks(self, flow: Flow) -> Iterator[tuple[np.ndarray, Any]]:
         """(x, context or None) in the order of the input, rows with missing values too."""
         source = self._source(flow)
-        _check_width(flow, source, self._all_columns(flow))
+        self._check_width(flow, source.event_shape)
         for x, labels in source.chunks(None):
             yield self._split(flow, x, labels)
 
@@ -97,24 +97,45 @@ class Request:
         )
 
     def _wants_labels(self, flow: Flow) -> bool:
-        return flow.context_shape is not None and not is_file(self.data)
+        from flowzoo.data import dataset_info
+
+        if flow.context_shape is None or is_file(self.data):
+            return False
+        (size,), classes = flow.context_shape, dataset_info(self.data).num_classes
+        if size != classes:
+            raise ValueError(
+                f"The flow's contexts have {size} entries; {self.data} has {classes or 'no'} classes."
+            )
+        return True
 
     def _all_columns(self, flow: Flow) -> list[str] | None:
         """The columns to read: those of x, then those of the context."""
-        columns, context = parse_columns(self.columns), parse_columns(self.context)
-        if context is None:
+        if self.context is None:
             if flow.context_shape is not None and is_file(self.data):
                 raise ValueError(
                     "This flow is conditional: name the columns of the context with --context-columns."
                 )
-            return columns
+            return self.columns
         if flow.context_shape is None:
             raise ValueError("This flow takes no context; leave --context-columns out.")
+        columns = self.columns
         if columns is None:
             from flowzoo.data import describe_file
 
-            columns = [c for c in describe_file(self.data).columns if c not in context]
-        return [*columns, *context]
+            columns = [c for c in describe_file(self.data).columns if c not in self.context]
+        return [*columns, *self.context]
+
+    def _check_width(self, flow: Flow, shape: Any) -> None:
+        wanted = list(flow.event_shape)
+        if flow.context_shape is not None and is_file(self.data):
+            wanted[-1] += flow.context_shape[0]
+        if wanted == list(shape):
+            return
+        hint = " Choose columns with --columns." if is_file(self.data) and len(wanted) == 1 else ""
+        raise ValueError(
+            f"The flow takes rows of shape {tuple(wanted)}; {self.data} has rows of shape "
+            f"{tuple(shape)}.{hint}"
+        )
 
     def _split(self, flow: Flow, x: Any, labels: Any) -> Any:
         """X and context; labels become one-hot vectors."""
@@ -128,6 +149,29 @@ class Request:
         return x, tf.one_hot(labels, flow.context_shape[0])
 
 
+def make_request(
+    model: str,
+    data: str,
+    split: str,
+    columns: str | None,
+    context_columns: str | None,
+    data_dir: Path | None,
+    download: bool,
+) -> Request:
+    """A checked request, from options as typed; a run directory knows the columns it was fitted to.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If there is no such data set.
+    """
+    chosen = parse_columns(columns)
+    if chosen is None and is_file(data):
+        chosen = columns_of_run(model)
+    request = Request(data, split, chosen, parse_columns(context_columns), data_dir, download)
+    request.check()
+    return request
+
+
 def is_file(data: str) -> bool:
     """Whether DATA means files rather than a name of the catalog."""
     from flowzoo.data import files, list_datasets
@@ -138,15 +182,3 @@ def is_file(data: str) -> bool:
 def absolute(data: str) -> str:
     """A file's absolute path; a catalog's name as it is."""
     return os.path.abspath(os.path.expanduser(data)) if is_file(data) else data
-
-
-def _check_width(flow: Flow, source: Source, columns: list[str] | None) -> None:
-    wanted = list(flow.event_shape)
-    if flow.context_shape is not None and not source.labelled:
-        wanted[-1] += flow.context_shape[0]
-    if tuple(wanted) == tuple(source.event_shape):
-        return
-    hint = "" if columns or len(wanted) != 1 else " Choose columns with --columns."
-    raise ValueError(
-        f"The flow takes rows of shape {tuple(wanted)}; the data have {tuple(source.event_shape)}.{hint}"
-    )

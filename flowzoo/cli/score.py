@@ -11,7 +11,7 @@ import typer
 
 from flowzoo.cli.common import Columns, ContextColumns, Data, DataDir, Model, NoDownload, load_flow
 from flowzoo.cli.console import counter, examples
-from flowzoo.cli.rows import Request, is_file
+from flowzoo.cli.rows import Request, is_file, make_request
 from flowzoo.cli.tables import check_ending, write_table
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ def run(
     A row with missing or infinite values is not valid; its log_prob is the lowest finite float.
     """
     check_ending(out)
-    request = Request(data, split, columns, context_columns, data_dir, not no_download)
-    request.check()
+    request = make_request(model, data, split, columns, context_columns, data_dir, not no_download)
     if split != "all" and is_file(data):
         raise ValueError("--split is for data sets of the catalog; all rows of a file are scored.")
     flow = load_flow(model)

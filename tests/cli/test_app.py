@@ -1,0 +1,150 @@
+"""The program as a whole: help, start-up, errors, interruption."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+import typer
+
+import flowzoo.cli.app as program
+from flowzoo.cli import app
+
+COMMANDS = ("list", "info", "train", "fit", "evaluate", "sample", "score", "export", "demo")
+START = "from flowzoo.cli import main; import sys; "
+
+
+def start(*arguments, code=START + "main()", **options) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, **options
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples_that_parse(command, succeed):
+    text = succeed(command, "--help")
+    lines = [line.split("$ ", 1)[1] for line in text.splitlines() if "$ flowzoo " in line]
+    assert lines
+    group = typer.main.get_command(app)
+    for line in lines:
+        words = shlex.split(line)
+        assert words[:2] == ["flowzoo", command]
+        group.commands[command].make_context(command, words[2:])  # Raises on an unknown option.
+
+
+def test_help_of_the_program_names_every_command(succeed):
+    text = succeed("--help")
+    for command in COMMANDS:
+        assert f"\n  {command} " in text
+    assert "..." not in text.split("Commands:")[1].split("Examples")[0].replace("COMMAND [ARGS]...", "")
+    assert succeed() .strip() == text.strip()
+
+
+def test_version(succeed):
+    assert succeed("--version") == f"flowzoo {program.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["list", "--data"], ["info", "realnvp"]])
+def test_quick_commands_import_nothing_heavy(arguments):
+    code = START + (
+        "\ntry: main()\nexcept SystemExit as end: assert end.code == 0\n"
+        "heavy = {'tensorflow', 'keras', 'pandas', 'pydantic', 'matplotlib', 'pyarrow'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    result = start(*arguments, code=code)
+    assert result.returncode == 0, result.stderr
+
+
+def test_quick_commands_are_quick():
+    def seconds(*arguments):
+        begin = time.monotonic()
+        assert start(*arguments).returncode == 0
+        return time.monotonic() - begin
+
+    # 0.2 s on an idle machine; test machines are busy, so the best of several counts.
+    for arguments in (["list"], ["--help"]):
+        assert min(seconds(*arguments) for _ in range(4)) < 1.5
+
+
+def test_output_is_plain_when_piped():
+    for arguments in (["--help"], ["list"], ["lst"]):
+        result = start(*arguments)
+        assert "\x1b" not in result.stdout + result.stderr
+        assert "─" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lst"], "No such command 'lst'. Did you mean 'list'? See 'flowzoo --help'."),
+        (["--verbose"], "No such option: --verbose"),
+        (["fit"], "Missing argument 'DATA'. See 'flowzoo fit --help'."),
+        (["fit", "x.csv", "--epoch", "3"], "--epochs"),
+        (["fit", "x.csv", "--epochs", "many"], "'many' is not a valid"),
+        (["fit", "x.csv", "--epochs", "0"], "Invalid value for '--epochs'"),
+    ],
+)
+def test_usage_errors(arguments, message, fail):
+    line = fail(*arguments)
+    assert message in line.replace("'root ", "'flowzoo ").replace("{DATA}", "DATA")
+
+
+def test_a_closed_pipe_is_no_error():
+    reader = f"{shlex.quote(sys.executable)} -c '{START}main()' list --data | head -1"
+    result = subprocess.run(["bash", "-c", reader], capture_output=True, text=True)
+    assert result.stderr == ""
+
+
+def test_debug_shows_the_traceback(run, monkeypatch):
+    result = run("--debug", "info", "relnvp")
+    assert result.exit_code == 1
+    assert isinstance(result.exception, ValueError)
+    monkeypatch.setenv("FLOWZOO_DEBUG", "1")
+    assert isinstance(run("info", "relnvp").exception, ValueError)
+
+
+def test_unexpected_errors_keep_their_traceback():
+    code = (
+        "import flowzoo.registry\n"
+        "def broken(pattern='*', pretrained=False): return 1 / 0\n"
+        "flowzoo.registry.list_models = broken\n" + START + "main()"
+    )
+    result = start("list", code=code)
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+    assert "ZeroDivisionError" in result.stderr
+
+
+def test_interruption(tmp_path):
+    """Ctrl-C while TensorFlow trains: one short line, exit code 130."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", START + "main()", "fit", "two_moons", "--epochs", "1000"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:
+        if line.startswith("Epoch 1/"):
+            break
+    time.sleep(0.5)
+    os.kill(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert stderr.splitlines()[-1].startswith("interrupted:")
+    assert "Traceback" not in stderr
+
+
+def test_warnings_of_flowzoo_are_one_line(capsys):
+    inside = str(Path(program.__file__).parents[1] / "adapt.py")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = program._show_warning
+        warnings.warn_explicit("Columns hold\n whole numbers.", UserWarning, inside, 1)
+        warnings.warn_explicit("not ours", UserWarning, "/elsewhere/keras/trainer.py", 1)
+    assert capsys.readouterr().err == "warning: Columns hold whole numbers.\n"
