@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "masked_autoregressive": ["MaskedAutoregressive"],
         "multiscale": ["MultiScale"],
         "permute": ["Permute"],
+        "spline": ["RationalQuadraticSpline"],
         "splits": ["CheckerboardSplit", "HalfSplit"],
         "sigmoid": ["Sigmoid"],
         "squeeze": ["Squeeze"],

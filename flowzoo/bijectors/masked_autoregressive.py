@@ -162,86 +162,106 @@ class MaskedAutoregressive(FusedBijector):
         return known, log_det
 
 
-class _Groups:
-    """A MADE's kernels cut into one group for each column, padded to equal widths.
+class _Sweep:
+    """What both sweeps share: a MADE's kernels, and which of its units belong to column i.
 
-    Group i of a hidden layer holds its units of degree i, group i of the input is column i, group i of
-    the output the parameters of column i. Everything is feature-major, ``[features, rows]``, so that one
-    group is one contiguous block.
+    Units are ordered by degree. At step i a sweep takes a window of units that starts with those of degree
+    i, of a width that is the same at all steps. Where the window is wider than the degree's units, the others
+    in it are computed too early, or once more; masks keep them from being used until their own step has
+    computed them right. So no padding is needed, and each slice is contiguous: everything is
+    feature-major, ``[features, rows]``.
     """
 
     def __init__(self, owner: MaskedAutoregressive, weights: Weights, context):
         self.made, self.owner = owner._made, owner
         self.columns = self.made.columns
-        self.weights = weights
-        degrees = [np.arange(self.columns), *self.made.degrees[1:]]
-        self.index = [_padded_index(degree, self.columns) for degree in degrees]
-        self.widths = [len(index) // self.columns for index in self.index]
-        self.kernels = [
-            _gather_padded(_gather_padded(kernel, before, axis=0), after, axis=1)
-            for kernel, before, after in zip(weights.kernels, self.index[:-1], self.index[1:], strict=True)
-        ]
-        self.offsets = [self._offset(i, context) for i in range(len(weights.biases))]
+        self.kernels = [*weights.kernels[:-1], self._by_column(weights.kernels[-1])]
+        self.biases = [*weights.biases[:-1], self._by_column(weights.biases[-1])]
+        self.contexts, self.context = weights.context_kernels, context
+        self.dtype = self.kernels[0].dtype
+        hidden = [_window(degrees, self.columns) for degrees in self.made.degrees[1:-1]]
+        column = np.arange(self.columns)
+        # Start of the window at each step, and its width: of columns, hidden units and parameters.
+        self.windows = [(column, 1), *hidden, (column * self.made.parameters, self.made.parameters)]
 
-    def _offset(self, i, context):
-        """Bias and context's part of product i: ``[columns, width, 1 or rows]``."""
-        offset = self.weights.biases[i][:, None]
-        if self.weights.context_kernels and i < len(self.weights.biases) - 1:
-            kernel = self.weights.context_kernels[i]
-            offset += tf.linalg.matmul(
-                kernel, tf.cast(context, kernel.dtype), transpose_a=True, transpose_b=True
-            )
-        offset = _gather_padded(offset, self.index[i + 1], axis=0)
-        return tf.reshape(offset, [self.columns, self.widths[i + 1], -1])
+    def _by_column(self, outputs):
+        """The last axis from one parameter after the other to one column after the other."""
+        shape = outputs.shape[:-1].as_list()
+        split = tf.reshape(outputs, [*shape, self.made.parameters, self.columns])
+        return tf.reshape(tf.linalg.matrix_transpose(split), [*shape, -1])
 
-    def buffers(self, stages, rows, dtype):
-        """Zeros ``[columns * width, rows]`` for each stage."""
-        return [tf.zeros([self.columns * self.widths[stage], rows], dtype) for stage in stages]
+    def start(self, stage, i):
+        starts = self.windows[stage][0]
+        # Arithmetic where it does: a look-up costs more than a small product under XLA.
+        stride = starts[-1] // max(self.columns - 1, 1)
+        if np.array_equal(starts, stride * np.arange(self.columns)):
+            return i * int(stride)
+        return tf.gather(tf.constant(starts, tf.int32), i)
+
+    def read(self, tensor, stage, i):
+        """The window of step i: rows of a tensor ``[features of the stage, ...]``."""
+        return tf.slice(tensor, [self.start(stage, i), 0], [self.windows[stage][1], tensor.shape[1] or -1])
+
+    def write(self, buffer, stage, i, window):
+        """The buffer with the window of step i in it."""
+        start = self.start(stage, i)
+        if xla.is_compiling():
+            # In place under XLA, where a scatter would be a loop of its own.
+            from tensorflow.compiler.tf2xla.python import xla as ops
+
+            return ops.dynamic_update_slice(buffer, window, tf.stack([start, tf.zeros_like(start)]))
+        rows = start + tf.range(self.windows[stage][1])
+        return tf.tensor_scatter_nd_update(buffer, rows[:, None], window)
+
+    def buffer(self, stage, count):
+        """Zeros ``[features of the stage, rows]``."""
+        features = self.kernels[stage].shape[0] if stage < len(self.kernels) else self.kernels[-1].shape[1]
+        return tf.zeros([features, count], self.dtype)
 
 
-class _ForwardSweep(_Groups):
-    """Solves column after column: hidden units of degree i, parameters of column i, column i."""
+class _ForwardSweep(_Sweep):
+    """Column after column: hidden units of degree i, parameters of column i, column i."""
 
     def solve(self, rows):
-        products = len(self.kernels)
-        dtype = self.weights.kernels[0].dtype
-        count = tf.shape(rows)[0]
-        # Group i of product k's outputs needs all of its inputs: [columns, width out, inputs].
-        slices = [
-            tf.transpose(tf.reshape(kernel, [kernel.shape[0], self.columns, -1]), [1, 2, 0])
-            for kernel in self.kernels
-        ]
-        far = tf.transpose(rows)[:, None, :]
+        count, products = tf.shape(rows)[0], len(self.kernels)
+        transposed = [tf.transpose(kernel) for kernel in self.kernels]
+        offsets = [self._offset(k) for k in range(products)]
+        far = tf.transpose(rows)
 
-        def body(i, log_det, result, *held):
-            held = list(held)
+        def body(i, log_det, known, *held):
+            held = [tf.cast(known, self.dtype), *held]
 
             def product(k, h):
-                if k == 0:
-                    return tf.linalg.matmul(slices[0][i], tf.cast(result, dtype)) + self.offsets[0][i]
-                held[k - 1] = _write(held[k - 1], i, h)
-                return tf.linalg.matmul(slices[k][i], held[k - 1]) + self.offsets[k][i]
+                if k > 0:
+                    held[k] = self.write(held[k], k, i, h)
+                y = tf.linalg.matmul(self.read(transposed[k], k + 1, i), held[k])
+                return y + self.read(offsets[k], k + 1, i)
 
             parameters = tf.cast(self.made.network(product, None), self.owner.dtype)
             # [parameters, rows] to [rows, parameters, 1], the shape that the transformer takes.
             parameters = tf.transpose(parameters)[:, :, None]
-            column, part = self.owner._map(parameters, tf.transpose(far[i]), towards_known=True)
-            column = tf.transpose(column)
-            return i + 1, log_det + part, _write(result, i, column), *held
+            column = tf.transpose(self.read(far, 0, i))
+            column, part = self.owner._map(parameters, column, towards_known=True)
+            known = self.write(known, 0, i, tf.transpose(column))
+            return i + 1, log_det + part, known, *held[1:]
 
-        result = tf.zeros([self.columns, count], rows.dtype)
-        held = self.buffers(range(1, products), count, dtype)
-        start = (tf.constant(0), tf.zeros([count], rows.dtype), result, *held)
-        _, log_det, result, *_ = tf.while_loop(
-            lambda i, *_: i < self.columns,
-            body,
-            start,
-            maximum_iterations=self.columns,
+        held = [self.buffer(stage, count) for stage in range(1, products)]
+        start = (tf.constant(0), tf.zeros([count], rows.dtype), tf.zeros_like(far), *held)
+        _, log_det, known, *_ = tf.while_loop(
+            lambda i, *_: i < self.columns, body, start, maximum_iterations=self.columns
         )
-        return tf.ensure_shape(tf.transpose(result), rows.shape), log_det
+        return tf.ensure_shape(tf.transpose(known), rows.shape), log_det
+
+    def _offset(self, k):
+        """Bias and the context's part of product k: ``[outputs, 1 or rows]``."""
+        offset = self.biases[k][:, None]
+        if self.contexts and k < len(self.kernels) - 1:
+            context = tf.cast(self.context, self.dtype)
+            offset += tf.linalg.matmul(self.contexts[k], context, transpose_a=True, transpose_b=True)
+        return offset
 
 
-class _ReverseSweep(_Groups):
+class _ReverseSweep(_Sweep):
     """Solves ``J^T w = v`` for the Jacobian J of the fast pass, last column first.
 
     w of column i needs the gradient that reaches column i from later columns; units of degree above i
@@ -250,107 +270,75 @@ class _ReverseSweep(_Groups):
 
     def __init__(self, owner, weights, context, known):
         super().__init__(owner, weights, context)
-        self.slopes = []
+        slopes: list[tf.Tensor] = []
+
+        def activate(h):
+            with tf.GradientTape() as tape:
+                tape.watch(h)
+                y = self.made.activation(h)
+            slopes.append(tf.transpose(tape.gradient(y, h)))
+            return y
+
+        parameters = tf.cast(self.made.full_pass(weights, known, context, activate), owner.dtype)
         with tf.GradientTape() as tape:
-            parameters = tf.cast(self.made.full_pass(weights, known, context, self._recording), owner.dtype)
             tape.watch([known, parameters])
             far, _ = owner._map(parameters, known, towards_known=False)
         # The map is elementwise, so the gradient of the sum is the diagonal.
         by_known, by_parameters = tape.gradient(far, [known, parameters])
-        self.by_known = tf.transpose(by_known)[:, None, :]
-        self.by_parameters = tf.transpose(by_parameters, [2, 1, 0])
-        self.slopes = [
-            tf.reshape(
-                _gather_padded(tf.transpose(slope), self.index[stage + 1], axis=0),
-                [self.columns, self.widths[stage + 1], -1],
-            )
-            for stage, slope in enumerate(self.slopes)
-        ]
-
-    def _recording(self, h):
-        """The activation, with its derivative noted."""
-        with tf.GradientTape() as tape:
-            tape.watch(h)
-            y = self.made.activation(h)
-        self.slopes.append(tape.gradient(y, h))
-        return y
+        self.by_known = tf.transpose(by_known)
+        by_parameters = tf.transpose(by_parameters, [2, 1, 0])
+        self.by_parameters = tf.reshape(
+            by_parameters, [self.columns * self.made.parameters, tf.shape(known)[0]]
+        )
+        self.slopes = slopes
 
     def solve(self, v):
-        dtype = self.weights.kernels[0].dtype
-        count = tf.shape(v)[0]
-        # Group i of product k's inputs needs all of its outputs: [columns, width in, outputs].
-        slices = [tf.reshape(kernel, [self.columns, -1, kernel.shape[1]]) for kernel in self.kernels]
-        v_columns = tf.transpose(v)[:, None, :]
+        count, products = tf.shape(v)[0], len(self.kernels)
+        v_columns = tf.transpose(v)
 
         def body(i, result, *held):
-            held = list(held)
+            held = [None, *held]
 
-            def transposed(k, h, group):
-                """Writes group i of product k's output gradient, reads a group of its input gradient."""
-                held[k] = _write(held[k], i, h) if h is not None else held[k]
-                return tf.linalg.matmul(slices[k][group], held[k])
+            def product(k, h):
+                """Takes the gradient of product k's outputs at step i, gives that of its inputs."""
+                held[k + 1] = self.write(held[k + 1], k + 1, i, h)
+                return tf.linalg.matmul(self.read(self.kernels[k], k, i), held[k + 1])
 
-            from_later = tf.cast(transposed(0, None, i), v.dtype)
-            w = (v_columns[i] - from_later) / self.by_known[i]
-            result = _write(result, i, w)
-            h = tf.cast(w * self.by_parameters[i], dtype)
-            held[0] = _write(held[0], i, self._hidden_gradient(transposed, h, i))
-            return i - 1, result, *held
+            from_later = tf.linalg.matmul(self.read(self.kernels[0], 0, i), held[1])
+            w = self.read(v_columns, 0, i) - tf.cast(from_later, v.dtype)
+            w /= self.read(self.by_known, 0, i)
+            h = tf.cast(w * self.read(self.by_parameters, products, i), self.dtype)
+            held[1] = self.write(held[1], 1, i, self._hidden_gradient(product, h, i))
+            return i - 1, self.write(result, 0, i, w), *held[1:]
 
-        result = tf.zeros([self.columns, count], v.dtype)
-        held = self.buffers(range(1, len(self.kernels) + 1), count, dtype)
-        _, result, *_ = tf.while_loop(
-            lambda i, *_: i >= 0,
-            body,
-            (tf.constant(self.columns - 1), result, *held),
-            maximum_iterations=self.columns,
-        )
+        held = [self.buffer(stage, count) for stage in range(1, products + 1)]
+        start = (tf.constant(self.columns - 1), tf.zeros_like(v_columns), *held)
+        _, result, *_ = tf.while_loop(lambda i, *_: i >= 0, body, start, maximum_iterations=self.columns)
         return tf.ensure_shape(tf.transpose(result), v.shape)
 
-    def _hidden_gradient(self, transposed, h, i):
-        """Back through the network, group i: from the parameters' gradient to the first product's."""
+    def _hidden_gradient(self, product, h, i):
+        """Back through the network at step i: from the parameters' gradient to the first product's."""
+
+        def through(k, h):
+            """Through product k and the activation before it."""
+            return product(k, h) * self.read(self.slopes[k - 1], k, i)
+
         last = len(self.kernels) - 1
-        h = transposed(last, h, i) * self.slopes[last - 1][i]
+        h = through(last, h)
         if self.made.residual:
             for k in range(last - 1, 1, -2):
-                inner = transposed(k, h, i) * self.slopes[k - 1][i]
-                h = h + transposed(k - 1, inner, i) * self.slopes[k - 2][i]
+                h = h + through(k - 1, through(k, h))
             return h
         for k in range(last - 1, 0, -1):
-            h = transposed(k, h, i) * self.slopes[k - 1][i]
+            h = through(k, h)
         return h
 
 
-def _padded_index(degrees, columns):
-    """Where each unit goes: group by degree, each padded with -1 (nothing) to the widest.
-
-    Degrees need not ascend: output rows come parameter by parameter.
-    """
-    groups = [np.flatnonzero(degrees == degree) for degree in range(columns)]
-    width = max(1, *(len(group) for group in groups)) if columns > 1 else max(1, len(groups[0]))
-    index = np.full((columns, width), -1, np.int32)
-    for degree, group in enumerate(groups):
-        index[degree, : len(group)] = group
-    return index.ravel()
-
-
-def _gather_padded(tensor, index, axis):
-    """Rows (or columns) by index; -1 gives zeros."""
-    if np.array_equal(index, np.arange(tensor.shape[axis])):
-        return tensor
-    paddings = [[0, 1] if axis == a else [0, 0] for a in range(tensor.shape.rank)]
-    return tf.gather(tf.pad(tensor, paddings), np.where(index < 0, tensor.shape[axis], index), axis=axis)
-
-
-def _write(buffer, i, group):
-    """Group i of a buffer ``[groups * width, rows]`` becomes `group` ``[width, rows]``."""
-    width = group.shape[0]
-    if xla.is_compiling():
-        # In place under XLA, where a scatter would be a loop of its own.
-        from tensorflow.compiler.tf2xla.python import xla as ops
-
-        return ops.dynamic_update_slice(buffer, group, tf.stack([i * width, tf.zeros_like(i)]))
-    return tf.tensor_scatter_nd_update(buffer, (i * width + tf.range(width))[:, None], group)
+def _window(degrees, columns):
+    """Where the window of each step starts among units of ascending degree, and its width."""
+    first = np.searchsorted(degrees, np.arange(columns), side="left")
+    width = max(1, int((np.searchsorted(degrees, np.arange(columns), side="right") - first).max()))
+    return np.minimum(first, len(degrees) - width), width
 
 
 def _or_zero(gradient, like):

@@ -1,5 +1,5 @@
 """The command line: flowzoo list, info, train, fit, evaluate, sample, score, export, demo."""
 
-from flowzoo.cli.app import app, main
+from flowzoo.cli.program import app, main
 
 __all__ = ["app", "main"]

@@ -52,6 +52,8 @@ class Request:
             files.expand(self.data)
         else:
             dataset_info(self.data)
+            if self.columns is not None or self.context is not None:
+                raise ValueError(f"Columns are chosen of files; {self.data!r} is a data set.")
 
     def dataset(self, flow: Flow, batch_size: int, missing: Any = "error") -> tf.data.Dataset:
         """Batches of x, or of (x, context), in a fixed order."""

@@ -38,7 +38,7 @@ class _Program(TyperGroup):
         try:
             code = super().main(*args, **{**extra, "standalone_mode": False})
         except _ClickException as error:
-            complain("error", " ".join([*error.format_message().split(), *_where_to_look(error)]))
+            complain("error", _usage_line(error))
             code = error.exit_code
         except (KeyboardInterrupt, typer.Abort):
             code = INTERRUPTED
@@ -111,9 +111,12 @@ def main() -> None:
     app()
 
 
-def _where_to_look(error: Any) -> list[str]:
+def _usage_line(error: Any) -> str:
+    text = " ".join(error.format_message().split())
     context = getattr(error, "ctx", None)
-    return [f"See '{context.command_path} --help'."] if context is not None else []
+    if context is None:
+        return text
+    return f"{text.rstrip('.?')}{text[-1] if text[-1] in '.?' else '.'} See '{context.command_path} --help'."
 
 
 def _show_warning(message: Any, category: Any, filename: str, *_: Any, **__: Any) -> None:

@@ -1,0 +1,197 @@
+"""RationalQuadraticSpline: monotone splines with linear tails, elementwise (Durkan et al. 2019)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from flowzoo.bijectors.base import FusedBijector, Shape
+
+# Chosen by the round trip in float32, see `RationalQuadraticSpline`.
+_MIN_BIN = 0.02
+_MIN_SLOPE, _MAX_SLOPE = 1e-2, 10.0
+# Puts the slope of a zero parameter at 1.
+_SLOPE_OFFSET = math.log((1.0 - _MIN_SLOPE) / (_MAX_SLOPE - 1.0))
+# Under the square root: its gradient stays finite where rounding leaves nothing.
+_TINY = 1e-12
+
+
+class _Bin(NamedTuple):
+    """One bin for each element: its lower left corner, its size, the slopes at its two knots."""
+
+    x: tf.Tensor
+    y: tf.Tensor
+    width: tf.Tensor
+    height: tf.Tensor
+    left: tf.Tensor
+    right: tf.Tensor
+
+
+class RationalQuadraticSpline(FusedBijector):
+    """Monotone rational-quadratic splines on ``[-bound, bound]``, the identity outside of it.
+
+    Data to latent (`inverse`, what a density needs) is the spline itself, equation 4 of the paper;
+    latent to data (`forward`, what sampling needs) solves a quadratic, its appendix A.3. The tails are
+    section 3.2's: the slope at both ends is 1, so that map and slope are continuous there.
+
+    An element has ``3K - 1`` parameters, unconstrained: K for the widths of the bins (on the data side), K
+    for their heights (latent side), K - 1 for the slopes at the inner knots. All zero is the identity.
+
+    In float32 a map can be undone only where it is not too flat, so sizes and slopes are bounded: a bin is
+    at least 0.02 of the interval wide and high (less from 25 bins on: half of the interval stays free), and
+    a knot's slope lies in (0.01, 10). With 8 bins on [-3, 3] and parameters from N(0, 2), 200,000 round
+    trips are off by at most 1e-5 from latents and 3e-4 from data, 0.01 % of them by more than 2e-4. With
+    the paper's 1e-3 for bins and slopes: 0.1.
+
+    Args:
+        parameters: Broadcast against ``[..., *event_shape, 3K - 1]``, any K >= 2.
+        event_shape: Event shape of both sides, of one dimension at least.
+        bound: The interval is ``[-bound, bound]`` on both sides.
+        knots_axis: -1, or -2 for parameters ``[..., *event_shape[:-1], 3K - 1, event_shape[-1]]``, which
+            is faster for long last axes: a vector instruction then works on one knot of many elements.
+        dtype: Floating dtype.
+        name: Name shown in error messages.
+
+    Raises:
+        ValueError: If the number of parameters is not ``3K - 1``, or `bound` or `knots_axis` are none.
+
+    References:
+        Neural Spline Flows (Durkan, Bekasov, Murray and Papamakarios, 2019), https://arxiv.org/abs/1906.04032
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from flowzoo.bijectors import RationalQuadraticSpline
+        >>> spline = RationalQuadraticSpline(tf.zeros([2, 23]), (2,))
+        >>> z, log_det = spline.inverse_and_log_det([[0.5, 100.0]])
+        >>> tf.round(z * 1000).numpy().tolist(), abs(float(log_det)) < 1e-5
+        ([[500.0, 100000.0]], True)
+    """
+
+    def __init__(
+        self,
+        parameters,
+        event_shape: Shape,
+        *,
+        bound: float = 3.0,
+        knots_axis: int = -1,
+        dtype=tf.float32,
+        name: str | None = None,
+    ):
+        if not bound > 0:
+            raise ValueError(f"bound must be > 0; got {bound}.")
+        if knots_axis not in (-1, -2):
+            raise ValueError(f"knots_axis must be -1 or -2; got {knots_axis}.")
+        parameters = tf.convert_to_tensor(parameters, dtype)
+        count = parameters.shape[knots_axis]
+        if count is None or count < 5 or count % 3 != 2:
+            raise ValueError(
+                f"A spline of K >= 2 bins has 3K - 1 parameters for each element; got {count}, in "
+                f"parameters of shape {parameters.shape} with knots_axis={knots_axis}."
+            )
+        self._bins = (count + 1) // 3
+        self._bound = float(bound)
+        self._axis = knots_axis
+        widths, heights, slopes = tf.split(parameters, [self._bins, self._bins, self._bins - 1], knots_axis)
+        self._widths, self._heights = self._sizes(widths), self._sizes(heights)
+        self._slopes = slopes
+        super().__init__(event_shape, event_shape, dtype=dtype, name=name)
+
+    @staticmethod
+    def parameters_size(bins: int) -> int:
+        """Number of parameters of an element: ``3 * bins - 1``."""
+        return 3 * bins - 1
+
+    def _inverse_and_log_det(self, x):
+        inside, clipped = self._clip(x)
+        knots = self._bin_of(clipped, self._widths)
+        rise, slope = _evaluate(knots, (clipped - knots.x) / knots.width)
+        return tf.where(inside, knots.y + knots.height * rise, x), self._log_det(inside, slope)
+
+    def _forward_and_log_det(self, z):
+        inside, clipped = self._clip(z)
+        knots = self._bin_of(clipped, self._heights)
+        run = _solve(knots, tf.clip_by_value((clipped - knots.y) / knots.height, 0.0, 1.0))
+        _, slope = _evaluate(knots, run)
+        return tf.where(inside, knots.x + knots.width * run, z), -self._log_det(inside, slope)
+
+    def _clip(self, value):
+        """Which elements are inside of the interval, and all of them moved into it."""
+        return tf.abs(value) < self._bound, tf.clip_by_value(value, -self._bound, self._bound)
+
+    def _log_det(self, inside, slope):
+        axes = list(range(-len(self.data_shape), 0))
+        return tf.reduce_sum(tf.math.log(tf.where(inside, slope, tf.ones([], self.dtype))), axis=axes)
+
+    def _sizes(self, logits):
+        """Widths or heights of the bins: a softmax that leaves each of them a smallest size."""
+        smallest = min(_MIN_BIN, 0.5 / self._bins)
+        free = 1.0 - smallest * self._bins
+        peak = tf.stop_gradient(tf.reduce_max(logits, self._axis, keepdims=True))
+        shares = tf.exp(logits - peak)
+        scale = 2.0 * self._bound * free / tf.reduce_sum(shares, self._axis, keepdims=True)
+        return 2.0 * self._bound * smallest + shares * scale
+
+    def _bin_of(self, value, sizes):
+        """The bin that holds each value; `sizes` are the bins' on that value's side."""
+        below, own = self._masks(value, sizes)
+        # The inner knots 1..K-1 are the right ends of all bins but the last, the left ends of all but the first.
+        first, not_first = tf.split(own, [1, self._bins - 1], self._axis)
+        not_last, last = tf.split(own, [self._bins - 1, 1], self._axis)
+        return _Bin(
+            x=self._pick(below, self._widths) - self._bound,
+            y=self._pick(below, self._heights) - self._bound,
+            width=self._pick(own, self._widths),
+            height=self._pick(own, self._heights),
+            left=_slope(self._pick(not_first, self._slopes)),
+            right=_slope(self._pick(not_last, self._slopes)),
+        )
+
+    def _masks(self, value, sizes):
+        """1 for the bins below each value, and 1 for its own bin; else 0.
+
+        Sums and comparisons, unrolled: no gather and no search, which ONNX lacks, and no cumsum, which is
+        slow on CPUs, with XLA and without.
+        """
+        right_end, ends = -self._bound, []
+        for size in tf.unstack(tf.stop_gradient(sizes), axis=self._axis)[:-1]:
+            right_end = right_end + size
+            ends.append(right_end)
+        passed = tf.expand_dims(value, self._axis) >= tf.stack(ends, self._axis)
+        passed = tf.cast(passed, self.dtype)
+        one = tf.expand_dims(tf.ones_like(value), self._axis)
+        below = tf.concat([passed, tf.zeros_like(one)], self._axis)
+        return below, tf.concat([one, passed], self._axis) - below
+
+    def _pick(self, mask, values):
+        return tf.reduce_sum(mask * values, self._axis)
+
+
+def _slope(parameter):
+    """Slope at a knot; 1 where the parameter is zero, as it is at both ends of the interval."""
+    return _MIN_SLOPE + (_MAX_SLOPE - _MIN_SLOPE) * tf.sigmoid(parameter + _SLOPE_OFFSET)
+
+
+def _evaluate(knots, run):
+    """Equations 4 and 5 at `run` in [0, 1] of a bin's width: share of its height, and derivative."""
+    mean = knots.height / knots.width
+    both = run * (1.0 - run)
+    divisor = mean + (knots.left + knots.right - 2.0 * mean) * both
+    rise = (mean * tf.square(run) + knots.left * both) / divisor
+    ends = knots.right * tf.square(run) + knots.left * tf.square(1.0 - run)
+    return rise, tf.square(mean / divisor) * (ends + 2.0 * mean * both)
+
+
+def _solve(knots, rise):
+    """Undoes `_evaluate`: the root in [0, 1] of equations 6 to 8, in units of the bin."""
+    mean = knots.height / knots.width
+    b = knots.left - rise * (knots.left + knots.right - 2.0 * mean)
+    a = mean - b
+    c = mean * rise
+    # The sign of b says which of the root's two forms adds numbers of one sign. The paper's alone loses
+    # half of the digits where b < 0.
+    root = tf.sqrt(tf.maximum(tf.square(b) + 4.0 * a * c, _TINY))
+    total = tf.abs(b) + root
+    run = tf.where(b < 0, total / (2.0 * tf.where(b < 0, a, tf.ones_like(a))), 2.0 * c / total)
+    return tf.clip_by_value(run, 0.0, 1.0)

@@ -1,0 +1,93 @@
+"""The lookup of MODEL, options, columns and the wording of metrics."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from flowzoo.cli import common
+
+
+def test_model_is_a_preset_a_run_or_a_keras_file(preset, image_file, tmp_path):
+    assert common.load_flow(str(preset)).event_shape == (2,)
+    shutil.copytree(preset, tmp_path / "run" / "preset")
+    assert common.load_flow(str(tmp_path / "run")).event_shape == (2,)
+    assert common.load_flow(str(image_file)).event_shape == (8, 8, 1)
+
+
+def test_a_keras_file_loads_in_a_fresh_process(image_file):
+    code = f"from flowzoo.cli.common import load_flow; print(load_flow({str(image_file)!r}).event_shape)"
+    environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert result.stdout == "(8, 8, 1)\n", result.stderr
+    assert result.stderr == ""  # Not one of TensorFlow's notes.
+
+
+def test_model_is_nothing_of_that(tmp_path):
+    with pytest.raises(ValueError, match="There is no preset 'nope'"):
+        common.load_flow("nope")
+    with pytest.raises(FileNotFoundError, match=r"There is no file nope\.keras"):
+        common.load_flow("nope.keras")
+    with pytest.raises(ValueError, match="is no preset"):
+        common.load_flow(str(tmp_path))
+
+
+def test_a_keras_file_must_hold_a_flow(tmp_path):
+    (tmp_path / "broken.keras").write_bytes(b"PK no zip")
+    with pytest.raises(ValueError, match=r"broken\.keras cannot be loaded: "):
+        common.load_flow(str(tmp_path / "broken.keras"))
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "dense.keras")
+    with pytest.raises(ValueError, match="holds a Sequential, not a flow"):
+        common.load_flow(str(tmp_path / "dense.keras"))
+
+
+def test_the_reason_of_keras_is_found_and_short():
+    error = ValueError("could not\n\nconfig={...}\n\nException encountered: no class 'A' " + "x " * 500)
+    reason = common._reason(error)
+    assert reason.startswith("no class 'A'")
+    assert len(reason) <= 300
+
+
+def test_options_are_yaml():
+    pairs = ["couplings=8", "hidden_units=[64, 64]", "actnorm=false", "scale_bound=1e-3", "a-b=word", "c="]
+    assert common.parse_options(pairs) == {
+        "couplings": 8,
+        "hidden_units": [64, 64],
+        "actnorm": False,
+        "scale_bound": 1e-3,
+        "a_b": "word",
+        "c": None,
+    }
+
+
+@pytest.mark.parametrize("pair", ["couplings", "=3", "hidden_units=[3"])
+def test_options_that_are_no_pairs(pair):
+    with pytest.raises(ValueError, match="--option"):
+        common.parse_options([pair])
+
+
+def test_model_and_options_are_checked_by_name():
+    common.check_model("realnvp", {"couplings": 3, "pixel_levels": 17, "dequantize": 1.0})
+    with pytest.raises(ValueError, match="Did you mean 'couplings'"):
+        common.check_model("realnvp", {"copulings": 3})
+    with pytest.raises(ValueError, match="Did you mean 'realnvp'"):
+        common.check_model("relnvp", {})
+
+
+def test_columns():
+    assert common.parse_columns(None) is None
+    assert common.parse_columns("a, b") == ["a", "b"]
+    with pytest.raises(ValueError, match="--columns"):
+        common.parse_columns("a,,b")
+
+
+def test_metrics_in_words():
+    metrics = {"rows": 1000, "nll": 1.0, "nll_se": 0.5, "bits_per_dim": 2.0, "bits_per_dim_se": 0.25}
+    assert common.describe_metrics(metrics) == (
+        "2.0000 ± 0.2500 bits/dim, 1.0000 ± 0.5000 nats (negative log-likelihood of 1,000 rows)"
+    )
+    assert "bits" not in common.describe_metrics({"rows": 1, "nll": np.float64(1), "nll_se": 0.0})

@@ -1,0 +1,60 @@
+"""flowzoo train."""
+
+import json
+
+import pytest
+
+RECIPE = """
+name: tiny
+model: {name: realnvp, options: {couplings: 2, hidden_units: [8]}}
+data: {source: two_moons, train: "train[:512]", validation: "validation[:64]", test: "test[:64]", batch_size: 256}
+training: {epochs: 3}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+def test_train(succeed, recipe, tmp_path):
+    text = succeed("train", recipe, "--set", "training.epochs=1", "--no-download")
+    run_dir = tmp_path / "runs" / "tiny"
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    assert metrics["epochs"] == 1
+    assert f"test: {metrics['test']['nll']:.4f} ± " in text
+    assert "preset/" in text
+    assert "wrote runs/tiny: " in text
+    assert (run_dir / "preset" / "config.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epoch=5", "Did you mean 'epochs'?"),
+        ("training.epochs", "An override looks like"),
+        ("training.epochs=0", "'training.epochs'"),
+        ("model.name=relnvp", "Did you mean 'realnvp'?"),
+        ("model.options.coupling=1", "Did you mean 'couplings'?"),
+        ("data.source=two_mons", "Did you mean 'two_moons'?"),
+    ],
+)
+def test_wrong_recipes(fail, recipe, override, message):
+    assert message in fail("train", recipe, "--set", override)
+
+
+def test_wrong_files(fail, tmp_path):
+    assert "nope.yaml: No such file" in fail("train", "nope.yaml")
+    (tmp_path / "bad.yaml").write_text("name: [")
+    assert "bad.yaml is not valid YAML" in fail("train", "bad.yaml")
+
+
+def test_out_is_a_file(fail, recipe):
+    assert "in the way" in fail("train", recipe, "--out", recipe)
+
+
+def test_data_that_may_not_be_fetched(fail, recipe, tmp_path):
+    changes = ["--set", "data.source=mnist", "--data-dir", tmp_path / "empty", "--no-download"]
+    assert "mnist is not prepared" in fail("train", recipe, *changes)
