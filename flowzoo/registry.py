@@ -88,7 +88,7 @@ def register_model(
 
     def register(builder: Builder) -> Builder:
         held = _ENTRIES.get(name)
-        if held is not None and held.builder.__qualname__ != builder.__qualname__:
+        if held is not None and _home(held.builder) != _home(builder):
             raise ValueError(
                 f"The model name {name!r} is taken by {held.builder.__module__}."
                 f"{held.builder.__qualname__}; choose another name."
@@ -212,11 +212,18 @@ def nearest(word: str, words: Sequence[str]) -> str:
 
 def _check_options(info: ModelInfo, options: dict) -> None:
     for key in options:
+        if key not in info.options and not info.options:
+            raise ValueError(f"{info.name} has no options of its own; got {key!r}.")
         if key not in info.options:
             raise ValueError(
                 f"{info.name} has no option {key!r}. {nearest(key, list(info.options))} "
                 f"Its options: {', '.join(info.options)}."
             )
+
+
+def _home(builder: Builder) -> tuple[str, str]:
+    """Where a function was written: the same place again is a module or a cell that was run twice."""
+    return builder.__module__, builder.__qualname__
 
 
 def _options(builder: Builder) -> dict[str, Any]:

@@ -174,7 +174,9 @@ def test_validation_data_and_callbacks_work_as_in_keras(x, tmp_path):
     callbacks = [
         keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: epochs.append(logs)),
         keras.callbacks.EarlyStopping("val_nll", patience=1, min_delta=100.0, mode="min"),
-        keras.callbacks.ModelCheckpoint(str(tmp_path / "best.keras"), "val_nll", save_best_only=True, mode="min"),
+        keras.callbacks.ModelCheckpoint(
+            str(tmp_path / "best.keras"), "val_nll", save_best_only=True, mode="min"
+        ),
     ]
     history = flow.fit(x, epochs=10, validation_data=(x,), callbacks=callbacks, verbose=0)
     assert len(history.epoch) == len(epochs) == 2

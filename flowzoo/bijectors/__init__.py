@@ -14,6 +14,8 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "masked_autoregressive": ["MaskedAutoregressive"],
         "multiscale": ["MultiScale"],
         "permute": ["Permute"],
+        "planar": ["Planar"],
+        "radial": ["Radial"],
         "spline": ["RationalQuadraticSpline"],
         "splits": ["CheckerboardSplit", "HalfSplit"],
         "sigmoid": ["Sigmoid"],

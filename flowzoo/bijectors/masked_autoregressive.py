@@ -210,8 +210,10 @@ class _Sweep:
             from tensorflow.compiler.tf2xla.python import xla as ops
 
             return ops.dynamic_update_slice(buffer, window, tf.stack([start, tf.zeros_like(start)]))
-        rows = start + tf.range(self.windows[stage][1])
-        return tf.tensor_scatter_nd_update(buffer, rows[:, None], window)
+        # A scatter would copy the buffer as well, and refuses one without rows.
+        end = start + self.windows[stage][1]
+        whole = tf.concat([buffer[:start], window, buffer[end:]], axis=0)
+        return tf.ensure_shape(whole, buffer.shape)
 
     def buffer(self, stage, count):
         """Zeros ``[features of the stage, rows]``."""

@@ -1,43 +1,82 @@
-"""Radial: rows move towards or away from a centre (Rezende and Mohamed 2015, equation 14)."""
+"""Radial: rows move away from a centre or towards it (Rezende and Mohamed 2015, equation 14)."""
 
 from __future__ import annotations
+
+import math
 
 import tensorflow as tf
 
 from flowzoo.bijectors.base import FusedBijector
-from flowzoo.bijectors.planar import bounded_slope
+from flowzoo.bijectors.planar import MIN_SLOPE
 
 
 class Radial(FusedBijector):
-    """K steps ``y = x + beta' (x - center) / (alpha' + r)`` with ``r = |x - center|``, the first nearest to the data.
+    """K steps ``y = x + beta' (x - center) / (alpha' + r)``, ``r = |x - center|``, the first nearest to the data.
 
-    ``alpha' = softplus(alpha)`` and ``beta' = m(beta) alpha'`` with ``m > -1`` (see `bounded_slope`), so
-    that ``beta' > -alpha'``, which makes a step invertible (appendix A.2), and beta = 0 is the identity. With ``q =
-    alpha' / (alpha' + r)`` the log-det is ``(D - 1) log(1 + m q) + log(1 + m q^2)``.
+    A step is invertible where ``beta' > -alpha'`` (appendix A.2 of the paper). So ``alpha' = softplus(alpha)``
+    and ``beta' = alpha' m`` with ``m = softplus(beta + offset) - c`` above ``-c = MIN_SLOPE - 1``; the offset
+    makes beta = 0 the identity. With ``q = alpha' / (alpha' + r)`` the log-det is
+    ``(D - 1) log(1 + m q) + log(1 + m q^2)``.
 
-    The paper leaves the other direction to numerical search. It has a closed form: the radius before the
-    step is the positive root of ``r^2 + (alpha' (1 + m) - r') r - alpha' r' = 0``.
+    The other direction, which the paper leaves to numerical search, has a closed form: from the radius R
+    after a step, r is the positive root of ``r^2 - (R - alpha' (1 + m)) r - alpha' R = 0``.
 
     Args:
         center: ``[..., K, D]``; leading dimensions broadcast against the rows'.
         alpha: ``[..., K]``, unconstrained.
         beta: ``[..., K]``, unconstrained.
-        closed: Which direction is the formula above: "inverse" (data to latent) or "forward".
+        closed: Which direction is the formula of the first line: "inverse" (data to latent) or "forward".
         dtype: Floating dtype.
         name: Name shown in error messages.
 
     Example:
         >>> from flowzoo.bijectors import Radial
-        >>> radial = Radial([[0.0, 0.0]], [0.5413], [1.0])
-        >>> z, _ = radial.inverse_and_log_det([[0.0, 1.0], [0.0, 100.0]])
-        >>> z.numpy()
-        array([[  0.  ,   1.71],
-               [  0.  , 101.4 ]], dtype=float32)
+        >>> radial = Radial([[0.0, 0.0]], alpha=[0.0], beta=[2.0])
+        >>> z = radial.inverse([[0.0, 0.0], [0.0, 1.0], [0.0, 100.0]])
+        >>> z[:, 1].numpy().tolist()
+        [0.0, 1.66, 101.11]
     """
 
     def __init__(
         self, center, alpha, beta, *, closed: str = "inverse", dtype=tf.float32, name: str | None = None
     ):
         center, alpha, beta = (tf.convert_to_tensor(value, dtype) for value in (center, alpha, beta))
-        scalars = tf.stack([tf.nn.softplus(alpha), bounded_slope(beta)], axis=-1)
-        ...
+        bound = 1.0 - MIN_SLOPE
+        alpha = tf.nn.softplus(alpha)
+        m = tf.nn.softplus(beta + math.log(math.expm1(bound))) - bound
+        per_step = [tf.unstack(value, axis=-2) for value in (center, alpha[..., None], m[..., None])]
+        self._steps = list(zip(*per_step, strict=True))
+        self._closed = closed
+        super().__init__(center.shape[-1:], center.shape[-1:], dtype=dtype, name=name)
+
+    def _forward_and_log_det(self, z):
+        return self._through(reversed(self._steps), z, solve=self._closed == "inverse")
+
+    def _inverse_and_log_det(self, x):
+        return self._through(self._steps, x, solve=self._closed == "forward")
+
+    def _through(self, steps, values, solve):
+        around = self.data_shape[0] - 1.0
+        log_det = tf.zeros([], self.dtype)
+        for center, alpha, m in steps:
+            away = values - center
+            # Bounded below: the root has no derivative at the centre, and the map needs none there.
+            r = tf.sqrt(tf.maximum(tf.reduce_sum(away * away, axis=-1, keepdims=True), 1e-30))
+            if solve:
+                r = _radius_before(r, alpha, m)
+            q = alpha / (alpha + r)
+            stretch = m * q
+            part = around * tf.math.log1p(stretch) + tf.math.log1p(stretch * q)
+            if solve:
+                values, log_det = values - away * (stretch / (1.0 + stretch)), log_det - part
+            else:
+                values, log_det = values + away * stretch, log_det + part
+        return values, log_det[..., 0]
+
+
+def _radius_before(r, alpha, m):
+    """The radius that a step takes to r; each branch adds where the other would cancel."""
+    b = r - alpha * (1.0 + m)
+    root = tf.sqrt(b * b + 4.0 * alpha * r)
+    half = 0.5 * (tf.where(b < 0.0, -b, b) + root)
+    return tf.where(b < 0.0, alpha * r / half, half)

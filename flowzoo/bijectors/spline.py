@@ -65,8 +65,8 @@ class RationalQuadraticSpline(FusedBijector):
         >>> from flowzoo.bijectors import RationalQuadraticSpline
         >>> spline = RationalQuadraticSpline(tf.zeros([2, 23]), (2,))
         >>> z, log_det = spline.inverse_and_log_det([[0.5, 100.0]])
-        >>> tf.round(z * 1000).numpy().tolist(), abs(float(log_det)) < 1e-5
-        ([[500.0, 100000.0]], True)
+        >>> z.numpy().tolist(), log_det.numpy().tolist()
+        ([[0.500, 100.0]], [0.000])
     """
 
     def __init__(

@@ -53,6 +53,8 @@ class _Program(TyperGroup):
             warnings.showwarning = _show_warning
             try:
                 return super().invoke(ctx)
+            except (typer.Exit, typer.Abort):
+                raise
             except Exception as error:
                 if ctx.params.get("debug") or not is_users_mistake(error):
                     raise

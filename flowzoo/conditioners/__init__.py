@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "convnet": ["ConvNet"],
         "made": ["MADE"],
         "mlp": ["MLP"],
+        "residual_mlp": ["ResidualMLP"],
         "weight_norm": ["WeightNorm"],
     },
 )

@@ -1,57 +1,59 @@
-"""AffineCoupling: the layer of RealNVP, NICE and Glow."""
+"""CouplingLayer, what all couplings share, and AffineCoupling, the layer of RealNVP, NICE and Glow."""
 
 from __future__ import annotations
 
 import keras
 import tensorflow as tf
 
-from flowzoo.bijectors import Affine, CheckerboardSplit, Coupling, HalfSplit
+from flowzoo.bijectors import Affine, CheckerboardSplit, Coupling, FusedBijector, HalfSplit
 from flowzoo.conditioners import Conditioner
 from flowzoo.layers.base import FlowLayer
 
 _MASKS = ("half", "checkerboard")
 
 
-@keras.saving.register_keras_serializable("flowzoo")
-class AffineCoupling(FlowLayer):
-    """``x_b = z_b * exp(s(x_a)) + t(x_a)`` with ``x_a = z_a`` (Dinh et al. 2017, equations 7 and 8).
+class CouplingLayer(FlowLayer):
+    """One part of the event, through a network, sets the map of the other part.
+
+    A subclass writes `parameters_per_element` and `transformer`.
 
     Args:
-        conditioner: Network of s and t (an `MLP` for vectors, a `ConvNet` for images).
+        conditioner: Network of the map's parameters (an `MLP` for vectors, a `ConvNet` for images).
         mask: "half" cuts the last axis (columns or channels), "checkerboard" the pixels.
         swap: Which part is left alone.
-        scale_bound: s lies in ``(-scale_bound, scale_bound)``, symmetric, by a tanh: unbounded scales
-            go to NaN, one-sided ones cannot concentrate a density. 0 gives an additive coupling (NICE).
     """
 
-    def __init__(
-        self,
-        conditioner: Conditioner,
-        mask: str = "half",
-        swap: bool = False,
-        scale_bound: float = 3.0,
-        **kwargs,
-    ):
+    def __init__(self, conditioner: Conditioner, mask: str = "half", swap: bool = False, **kwargs):
         super().__init__(**kwargs)
         if mask not in _MASKS:
             raise ValueError(f"mask must be one of {_MASKS}; got {mask!r}.")
-        if scale_bound < 0:
-            raise ValueError(f"scale_bound must be >= 0; got {scale_bound}.")
         self.conditioner = conditioner
         self.mask = mask
         self.swap = swap
-        self.scale_bound = float(scale_bound)
+
+    @property
+    def parameters_per_element(self) -> int:
+        """How many numbers the conditioner predicts for each element of the transformed part."""
+        raise NotImplementedError
+
+    def transformer(self, parameters: tf.Tensor, event_shape: tuple) -> FusedBijector:
+        """The map of the transformed part.
+
+        Args:
+            parameters: ``[..., *event_shape[:-1], parameters_per_element * event_shape[-1]]``.
+            event_shape: Of the transformed part.
+        """
+        raise NotImplementedError
 
     def create_weights(self, event_shape, context_shape):
         self._check_event_shape(event_shape)
         split = HalfSplit if self.mask == "half" else CheckerboardSplit
         self.split = split(event_shape[-1], self.swap)
-        identity, transformed = self.split.shapes(event_shape)
-        self.transformed_shape = transformed
-        outputs = (*transformed[:-1], transformed[-1] * (2 if self.scale_bound else 1))
+        self.identity_shape, self.transformed_shape = self.split.shapes(event_shape)
+        *outer, last = self.transformed_shape
         self.conditioner.build(
-            (None, *identity),
-            output_shape=(None, *outputs),
+            (None, *self.identity_shape),
+            output_shape=(None, *outer, last * self.parameters_per_element),
             context_shape=None if context_shape is None else (None, *context_shape),
         )
 
@@ -70,11 +72,7 @@ class AffineCoupling(FlowLayer):
     def bijector(self, context=None, training=False):
         def transformer(identity):
             parameters = self.conditioner(identity, context=context, training=training)
-            shift, log_scale = tf.cast(parameters, self.variable_dtype), None
-            if self.scale_bound:
-                shift, raw = tf.split(shift, 2, axis=-1)
-                log_scale = self.scale_bound * tf.tanh(raw / self.scale_bound)
-            return Affine(shift, log_scale, self.transformed_shape, dtype=self.variable_dtype)
+            return self.transformer(tf.cast(parameters, self.variable_dtype), self.transformed_shape)
 
         return Coupling(self.split, transformer, self.event_shape, dtype=self.variable_dtype, name=self.name)
 
@@ -84,10 +82,49 @@ class AffineCoupling(FlowLayer):
             "conditioner": keras.saving.serialize_keras_object(self.conditioner),
             "mask": self.mask,
             "swap": self.swap,
-            "scale_bound": self.scale_bound,
         }
 
     @classmethod
     def from_config(cls, config):
-        conditioner = keras.saving.deserialize_keras_object(config["conditioner"])
-        return cls(**{**config, "conditioner": conditioner})
+        config["conditioner"] = keras.saving.deserialize_keras_object(config["conditioner"])
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable("flowzoo")
+class AffineCoupling(CouplingLayer):
+    """``x_b = z_b * exp(s(x_a)) + t(x_a)`` with ``x_a = z_a`` (Dinh et al. 2017, equations 7 and 8).
+
+    Args:
+        conditioner: Network of s and t (an `MLP` for vectors, a `ConvNet` for images).
+        mask: "half" cuts the last axis (columns or channels), "checkerboard" the pixels.
+        swap: Which part is left alone.
+        scale_bound: s lies in ``(-scale_bound, scale_bound)``, symmetric, by a tanh: unbounded scales
+            go to NaN, one-sided ones cannot concentrate a density. 0 gives an additive coupling (NICE).
+    """
+
+    def __init__(
+        self,
+        conditioner: Conditioner,
+        mask: str = "half",
+        swap: bool = False,
+        scale_bound: float = 3.0,
+        **kwargs,
+    ):
+        super().__init__(conditioner, mask, swap, **kwargs)
+        if scale_bound < 0:
+            raise ValueError(f"scale_bound must be >= 0; got {scale_bound}.")
+        self.scale_bound = float(scale_bound)
+
+    @property
+    def parameters_per_element(self):
+        return 2 if self.scale_bound else 1
+
+    def transformer(self, parameters, event_shape):
+        shift, log_scale = parameters, None
+        if self.scale_bound:
+            shift, raw = tf.split(parameters, 2, axis=-1)
+            log_scale = self.scale_bound * tf.tanh(raw / self.scale_bound)
+        return Affine(shift, log_scale, event_shape, dtype=self.variable_dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "scale_bound": self.scale_bound}

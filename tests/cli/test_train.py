@@ -7,7 +7,7 @@ import pytest
 RECIPE = """
 name: tiny
 model: {name: realnvp, options: {couplings: 2, hidden_units: [8]}}
-data: {source: two_moons, train: "train[:512]", validation: "validation[:64]", test: "test[:64]", batch_size: 256}
+data: {source: two_moons, train: "train[:512]", test: "test[:64]", batch_size: 256}
 training: {epochs: 3}
 """
 

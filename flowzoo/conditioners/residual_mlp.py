@@ -1,0 +1,96 @@
+"""ResidualMLP: the residual conditioner of neural spline flows (Durkan et al. 2019, appendix B.1)."""
+
+from __future__ import annotations
+
+import keras
+
+from flowzoo.conditioners.base import Conditioner
+
+
+@keras.saving.register_keras_serializable("flowzoo")
+class ResidualMLP(Conditioner):
+    """A dense layer, blocks of two pre-activation layers around a skip, and a last layer.
+
+    ``h = h + Dense(act(Dense(act(h))))`` after He et al. (2016); the context is added to the first layer.
+
+    Args:
+        units: Width of every hidden layer.
+        blocks: Number of residual blocks; 0 leaves a linear map.
+        activation: A Keras activation.
+        dropout: Rate inside each block, while training only.
+
+    Raises:
+        ValueError: If `units` or `blocks` make no network.
+
+    Example:
+        >>> from flowzoo.conditioners import ResidualMLP
+        >>> network = ResidualMLP(units=16)
+        >>> network.build((None, 3), output_shape=(None, 5))
+        >>> network(keras.ops.ones((4, 3))).shape.as_list()
+        [4, 5]
+    """
+
+    def __init__(
+        self,
+        units: int = 128,
+        blocks: int = 2,
+        activation: str = "relu",
+        dropout: float = 0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if units < 1 or blocks < 0:
+            raise ValueError(f"units must be >= 1 and blocks >= 0; got {units} and {blocks}.")
+        self.units = int(units)
+        self.blocks = int(blocks)
+        self.activation = keras.activations.get(activation)
+        self.dropout = dropout
+
+    def create_weights(self, input_shape, output_shape, context_shape):
+        if len(input_shape) != 1:
+            raise ValueError(
+                f"ResidualMLP needs vectors; got event shape {input_shape}. Use ConvNet for images."
+            )
+        options = self.sublayer_options()
+        self.first = self._dense(self.units, "he_normal", input_shape)
+        hidden = (self.units,)
+        self.inner = [
+            (self._dense(self.units, "he_normal", hidden), self._dense(self.units, _small(), hidden))
+            for _ in range(self.blocks)
+        ]
+        self.context_layer = None
+        if context_shape is not None:
+            # Added after the first product, so it broadcasts over any leading sample dimensions.
+            layer = keras.layers.Dense(self.units, use_bias=False, **options)
+            self.context_layer = self.build_sublayer(layer, context_shape)
+        self.drop = keras.layers.Dropout(self.dropout, **options) if self.dropout else None
+        self.last = self._dense(output_shape[-1], "zeros", hidden)
+
+    def _dense(self, units, initializer, input_shape):
+        layer = keras.layers.Dense(units, kernel_initializer=initializer, **self.sublayer_options())
+        return self.build_sublayer(layer, input_shape)
+
+    def call(self, x, context=None, training=False):
+        h = self.first(x)
+        if self.context_layer is not None:
+            h = h + self.context_layer(context)
+        for first, second in self.inner:
+            y = self.activation(first(self.activation(h)))
+            if self.drop is not None:
+                y = self.drop(y, training=training)
+            h = h + second(y)
+        return self.last(h)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "blocks": self.blocks,
+            "activation": keras.activations.serialize(self.activation),
+            "dropout": self.dropout,
+        }
+
+
+def _small():
+    """For the second layer of a block, so that a new network does not grow with its depth."""
+    return keras.initializers.RandomUniform(-1e-3, 1e-3)

@@ -1,0 +1,48 @@
+"""Planar: the layer of planar flows."""
+
+from __future__ import annotations
+
+import keras
+
+from flowzoo import bijectors
+from flowzoo.layers.steps import Steps
+
+
+@keras.saving.register_keras_serializable("flowzoo")
+class Planar(Steps):
+    """Steps ``y = x + u' tanh(w.x + b)``, the identity when new (Rezende and Mohamed 2015, equation 10).
+
+    See `flowzoo.bijectors.Planar` for u' and for the direction that is no formula.
+
+    Args:
+        steps: Number of steps.
+        closed: "inverse": densities of data take the formula, samples a root search in each step; "forward":
+            the reverse, for variational inference.
+        conditioner: With a context, and only then: the network that moves w, u and b.
+
+    Raises:
+        ValueError: On an unknown `closed`, fewer than one step, events that are no vectors, or a context
+            without a conditioner.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from flowzoo.layers import Planar
+        >>> layer = Planar(steps=4)
+        >>> layer.build((None, 2))
+        >>> layer.bijector().inverse(tf.ones([5, 2])).shape.as_list()
+        [5, 2]
+    """
+
+    def parameter_weights(self, size):
+        # For standardised data every step bends a part of them that has about their own width.
+        return {
+            "w": (size, keras.initializers.RandomNormal(stddev=size**-0.5)),
+            "u": (size, keras.initializers.Zeros()),
+            "b": (1, keras.initializers.RandomNormal(stddev=1.0)),
+        }
+
+    def bijector(self, context=None, training=False):
+        w, u, b = self.parameters(context, training)
+        return bijectors.Planar(
+            w, u, b[..., 0], closed=self.closed, dtype=self.variable_dtype, name=self.name
+        )

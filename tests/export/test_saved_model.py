@@ -1,0 +1,194 @@
+"""An exported flow in the hands of a reader that knows neither flowzoo nor Keras."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from flowzoo import random
+from flowzoo.testing import make_flow
+
+SMALL = {"couplings": 2, "hidden_units": (4,)}
+
+
+@pytest.fixture(scope="module")
+def flow():
+    flow = make_flow("realnvp", (2,), (3,), dtype="float32", **SMALL)
+    flow.use_xla = False
+    return flow
+
+
+@pytest.fixture(scope="module")
+def exported(flow, tmp_path_factory):
+    return flow.export(tmp_path_factory.mktemp("models") / "toy")
+
+
+@pytest.fixture(scope="module")
+def signatures(exported):
+    loaded = tf.saved_model.load(str(exported))
+    return {name: (loaded, function) for name, function in loaded.signatures.items()}
+
+
+@pytest.fixture
+def rows(rng):
+    return rng.normal(3, 2, (4, 2)).astype("f"), rng.normal(size=(4, 3)).astype("f")
+
+
+# As TensorFlow Serving loads it: the graph API, a session, no Python of ours.
+READER = """
+import json, sys
+import tensorflow.compat.v1 as tf
+
+request = json.load(open(sys.argv[2]))
+with tf.Session(graph=tf.Graph()) as session:
+    meta = tf.saved_model.load(session, ["serve"], sys.argv[1])
+    answers = {}
+    for name, inputs in request.items():
+        signature = meta.signature_def[name]
+        assert signature.method_name == "tensorflow/serving/predict", signature.method_name
+        feed = {signature.inputs[key].name: value for key, value in inputs.items()}
+        fetch = {key: tensor.name for key, tensor in signature.outputs.items()}
+        answers[name] = {key: value.tolist() for key, value in session.run(fetch, feed).items()}
+assert not {"flowzoo", "keras", "tensorflow_probability"} & set(sys.modules)
+print("ANSWERS" + json.dumps(answers))
+"""
+
+
+def test_a_session_in_a_fresh_process_agrees_with_keras(flow, exported, rows, tmp_path):
+    x, context = rows
+    seeds, temperature = random.row_seeds(5, 4), np.array([1.0, 0.5, 0.0, 1.5], np.float32)
+    z = flow.encode(x, context)
+    inputs = {
+        "log_prob": {"x": x},
+        "score": {"x": x},
+        "sample": {"seed": seeds, "temperature": temperature},
+        "encode": {"x": x},
+        "decode": {"z": z.numpy()},
+    }
+    inputs = {name: {**given, "context": context} for name, given in inputs.items()}
+    request = {n: {k: v.tolist() for k, v in given.items()} for n, given in inputs.items()}
+    (tmp_path / "request.json").write_text(json.dumps(request))
+    command = [sys.executable, "-c", READER, str(exported), str(tmp_path / "request.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout.split("ANSWERS")[1])
+    wanted = {
+        "log_prob": {"log_prob": flow.log_prob(x, context)},
+        "score": flow.score(x, context),
+        "sample": {"x": flow.sample(context=context, temperature=temperature, seed=seeds)},
+        "encode": {"z": z},
+        "decode": {"x": x},
+    }
+    for name, outputs in wanted.items():
+        assert set(answers[name]) == set(outputs)
+        for key, value in outputs.items():
+            np.testing.assert_allclose(answers[name][key], value, rtol=1e-4, atol=1e-4)
+
+
+def test_every_input_and_output_has_rows_first(signatures):
+    for _, function in signatures.values():
+        specs = [*function.structured_input_signature[1].values(), *function.structured_outputs.values()]
+        assert all(spec.shape.rank >= 1 and spec.shape[0] is None for spec in specs)
+
+
+def test_names_and_dtypes_are_the_documented_ones(signatures):
+    inputs = {n: set(f.structured_input_signature[1]) for n, (_, f) in signatures.items()}
+    assert inputs == {
+        "serving_default": {"x", "context"},
+        "log_prob": {"x", "context"},
+        "score": {"x", "context"},
+        "sample": {"seed", "temperature", "context"},
+        "encode": {"x", "context"},
+        "decode": {"z", "context"},
+    }
+    sample = signatures["sample"][1].structured_input_signature[1]
+    assert sample["seed"].dtype == tf.int64
+    assert sample["temperature"].dtype == tf.float32
+
+
+def test_bad_rows_leave_their_neighbours_alone(signatures, rows):
+    x, context = rows
+    good = signatures["score"][1](x=tf.constant(x), context=tf.constant(context))
+    broken, broken_context = x.copy(), context.copy()
+    broken[0, 0], broken_context[3, 1] = np.nan, np.inf
+    score = signatures["score"][1](x=tf.constant(broken), context=tf.constant(broken_context))
+    assert score["valid"].numpy().tolist() == [False, True, True, False]
+    assert np.isfinite(score["log_prob"]).all()
+    assert float(score["log_prob"][0]) == np.finfo(np.float32).min
+    np.testing.assert_array_equal(score["log_prob"][1:3], good["log_prob"][1:3])
+    for name in ("log_prob", "encode"):
+        (output,) = signatures[name][1](x=tf.constant(broken), context=tf.constant(broken_context)).values()
+        assert np.isfinite(output).all(), f"{name} answers NaN, which is no JSON"
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "context_shape", "message"),
+    [
+        ((4, 3), (4, 3), r"x must have shape \(N, 2\)"),
+        ((4, 2), (4, 2), r"context must have shape \(N, 3\)"),
+        ((2,), (1, 3), r"x must have shape \(N, 2\)"),
+        ((), (1, 3), r"x must have shape \(N, 2\)"),
+        ((4, 2), (3, 3), "x and context|context and x"),
+    ],
+)
+def test_wrong_shapes_are_answered_by_a_sentence(exported, x_shape, context_shape, message):
+    """Through a session, because a server does not check shapes against the signature either."""
+    v1 = tf.compat.v1
+    with v1.Session(graph=tf.Graph()) as session:
+        meta = v1.saved_model.load(session, ["serve"], str(exported))
+        signature = meta.signature_def["log_prob"]
+        feed = {"x": np.zeros(x_shape), "context": np.zeros(context_shape)}
+        # A server feeds past the placeholders' static shapes; so does a handle without one.
+        fed = {}
+        for key, value in feed.items():
+            tensor = session.graph.get_tensor_by_name(signature.inputs[key].name)
+            tensor.op._set_attr("shape", _unknown_shape())
+            fed[signature.inputs[key].name] = value
+        with pytest.raises((tf.errors.InvalidArgumentError, ValueError), match=message):
+            session.run(signature.outputs["log_prob"].name, fed)
+
+
+def _unknown_shape():
+    from tensorflow.core.framework import attr_value_pb2
+
+    value = attr_value_pb2.AttrValue()
+    value.shape.unknown_rank = True
+    return value
+
+
+def test_versions_count_up_and_litter_is_not_left(flow, tmp_path):
+    (tmp_path / "7").mkdir()
+    version = flow.export(tmp_path)
+    assert version == tmp_path / "8"
+    assert {path.name for path in tmp_path.iterdir()} == {"7", "8"}
+    assert (version / "saved_model.pb").is_file()
+
+
+def test_a_version_may_be_chosen_once(flow, tmp_path):
+    assert flow.export(tmp_path, version=3) == tmp_path / "3"
+    with pytest.raises(ValueError, match="3 exists; choose another version"):
+        flow.export(tmp_path, version=3)
+
+
+def test_a_failed_export_leaves_nothing_to_load(flow, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(tf.saved_model, "save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        flow.export(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_exported_weights_are_a_copy_of_the_moment(rows, tmp_path):
+    flow = make_flow("realnvp", (2,), dtype="float32", **SMALL)
+    flow.use_xla = False
+    x = tf.constant(rows[0])
+    before = flow.log_prob(x)
+    loaded = tf.saved_model.load(str(flow.export(tmp_path)))
+    flow.transforms[0].shift.assign([9.0, 9.0])
+    after = loaded.signatures["log_prob"](x=x)["log_prob"]
+    np.testing.assert_allclose(after, before, rtol=1e-5)

@@ -1,0 +1,204 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.datasets import load_digits
+
+import flowzoo
+from flowzoo import layers, testing
+
+SMALL = {"steps": 2, "channels": 4, "hidden_units": (8,), "bins": 4}
+EVENT = (8, 8, 2)
+
+
+def small(event=EVENT, context=None, **options):
+    return testing.make_flow("glow", event, context, **{"dtype": "float64", **SMALL, **options})
+
+
+def levels_of(flow):
+    (multiscale,) = flow.transforms
+    return [[type(layer).__name__ for layer in scale] for scale in multiscale.scales]
+
+
+# -- what it is made of ------------------------------------------------------------------------
+def test_images_go_through_levels_and_leave_through_learned_priors():
+    step = ["ActNorm", "LULinear", "AffineCoupling"]
+    flow = flowzoo.create_model("glow", EVENT, **SMALL)
+    assert levels_of(flow) == [
+        ["Squeeze", *step, *step, "AffineCoupling"],
+        ["Squeeze", *step, *step, "LearnedPrior"],
+    ]
+    assert flow.latent_shape == (128,)
+
+
+def test_vectors_go_through_steps():
+    flow = flowzoo.create_model("glow", (5,), **SMALL)
+    step = [layers.ActNorm, layers.LULinear, layers.AffineCoupling]
+    assert [type(layer) for layer in flow.transforms] == [*step, *step, layers.LearnedPrior]
+
+
+def test_every_linear_map_starts_as_a_rotation_of_its_own():
+    (multiscale,) = flowzoo.create_model("glow", EVENT, **SMALL).transforms
+    maps = [layer for scale in multiscale.scales for layer in scale if isinstance(layer, layers.LULinear)]
+    assert [layer.event_shape[-1] for layer in maps] == [8, 8, 16, 16]
+    assert len({layer.seed for layer in maps}) == 4
+    other = flowzoo.create_model("glow", EVENT, **SMALL, seed=100).transforms[0].scales[0][2]
+    assert np.any(other.lu.numpy() != maps[0].lu.numpy())
+
+
+def test_the_papers_networks_are_the_default():
+    (multiscale,) = flowzoo.create_model("glow", (28, 28, 1)).transforms
+    network = multiscale.scales[0][3].conditioner
+    convolutions = [network.first, *[conv for block in network.inner for conv in block], network.last]
+    assert [conv.kernel.shape[0] for conv in convolutions] == [3, 1, 3]
+    assert not network.residual
+
+
+def test_additive_couplings_keep_the_volume():
+    flow = small(coupling="additive", preprocessing="none", levels=1)
+    for layer in flow.transforms[0].scales[0]:
+        if isinstance(layer, layers.AffineCoupling):
+            assert layer.scale_bound == 0.0
+
+
+# -- sizes ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("event", "levels"), [((28, 28, 1), 1), ((28, 28, 1), 2), ((12, 8, 3), 2)])
+def test_sizes_that_divide_are_taken(event, levels):
+    flow = flowzoo.create_model("glow", event, **SMALL, levels=levels)
+    assert flow.sample(2).shape == (2, *event)
+
+
+@pytest.mark.parametrize(
+    ("event", "levels", "words"),
+    [
+        ((30, 30, 3), 2, ["2**levels = 4", "(30, 30, 3)", "(32, 32, 3)", "(28, 28, 3)", "fewer levels"]),
+        ((28, 28, 1), 3, ["2**levels = 8", "(28, 28, 1)", "(32, 32, 1)", "(24, 24, 1)"]),
+        ((8, 3, 1), 2, ["(8, 4, 1)", "(8, 4, 1)"]),
+        ((8, 8, 1), 0, ["levels must be >= 1; got 0"]),
+    ],
+)
+def test_other_sizes_are_refused_with_the_nearest_ones(event, levels, words):
+    with pytest.raises(ValueError, match="levels") as error:
+        flowzoo.create_model("glow", event, levels=levels)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_bad_options_are_refused():
+    with pytest.raises(ValueError, match=r"coupling must be one of .*; got 'cubic'"):
+        flowzoo.create_model("glow", EVENT, coupling="cubic")
+    with pytest.raises(ValueError, match=r"scale_bound must be > 0; got 0.*additive"):
+        flowzoo.create_model("glow", EVENT, scale_bound=0)
+
+
+# -- promises: `tests/test_promises.py` has one level; here are two, and the options ---------------
+@pytest.fixture(scope="module", params=[None, (3,)], ids=["unconditional", "conditional"])
+def two_levels(request):
+    return {dtype: small(context=request.param, dtype=dtype) for dtype in ("float64", "float32")}
+
+
+@pytest.mark.parametrize("check", testing.FLOAT64_CHECKS)
+def test_two_levels_in_float64(two_levels, check):
+    check(two_levels["float64"])
+
+
+@pytest.mark.parametrize("check", testing.FLOAT32_CHECKS)
+def test_two_levels_in_float32(two_levels, check):
+    check(two_levels["float32"])
+
+
+@pytest.mark.parametrize("event", [(4, 4, 1), (4,)])
+@pytest.mark.parametrize(
+    "options",
+    [{"coupling": "additive"}, {"residual": True, "hidden_units": (8, 8)}, {"weight_norm": True}],
+    ids=lambda options: next(iter(options)),
+)
+def test_options(event, options):
+    flow = small(event, (3,), levels=1, **options)
+    for check in testing.FLOAT64_CHECKS:
+        check(flow)
+
+
+def test_new_flows_are_near_the_identity():
+    for event in (EVENT, (5,)):
+        testing.check_near_identity(testing.make_new_flow("glow", event, (3,), **SMALL))
+
+
+def test_float32_round_trip_at_depth_ten():
+    flow = small((32,), dtype="float32", noise=0.05, steps=10)
+    testing.check_inverse(flow)
+
+
+# -- what it is for --------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def digits():
+    images, labels = load_digits(return_X_y=True)
+    # Grey levels 0..16, as pixels.
+    return np.minimum(images.reshape(-1, 8, 8, 1) * 16, 255), np.eye(10)[labels]
+
+
+def test_it_learns_digits(digits):
+    keras.utils.set_random_seed(0)
+    images, labels = digits
+    flow = flowzoo.create_model("glow", (8, 8, 1), (10,), steps=2, channels=16)
+    flow.compile(optimizer=keras.optimizers.Adam(3e-3, global_clipnorm=1.0))
+    flow.adapt(images[:1000], labels[:1000])
+    before = flow.bits_per_dim(images[1000:], labels[1000:]).numpy().mean()
+    flow.fit(images[:960], labels[:960], epochs=4, batch_size=64, verbose=0)
+    after = flow.bits_per_dim(images[1000:], labels[1000:]).numpy().mean()
+    assert after < before - 0.5
+    samples = flow.sample(context=labels[:4], seed=1)
+    assert np.all(np.isfinite(samples))
+
+
+def test_sampling_before_adapt_leaves_the_initialisation_to_the_data(digits):
+    images = digits[0][:300]
+    fresh, sampled = (flowzoo.create_model("glow", (8, 8, 1), **SMALL) for _ in range(2))
+    for one, other in zip(fresh.weights, sampled.weights, strict=True):
+        other.assign(one)
+    assert np.all(np.isfinite(sampled.sample(8)))
+    sampled.log_prob(np.full((2, 8, 8, 1), 7.0))
+    for flow in (fresh, sampled):
+        flow.adapt(images)
+    for one, other in zip(fresh.weights, sampled.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def test_adapt_normalises_what_each_step_sees(digits):
+    flow = flowzoo.create_model("glow", (8, 8, 1), **SMALL)
+    flow.adapt(digits[0][:256])
+    h = flow.preprocess(tf.constant(digits[0][:256], tf.float32))
+    squeeze, actnorm, *_ = flow.transforms[0].scales[0]
+    h = actnorm.bijector().inverse(squeeze.bijector().inverse(h)).numpy()
+    np.testing.assert_allclose(h.mean((0, 1, 2)), 0.0, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(h.std((0, 1, 2)), 1.0, rtol=0, atol=1e-3)
+
+
+def test_classes_have_samples_of_their_own():
+    flow = small(context=(3,), dtype="float32")
+    same_noise = np.zeros(3, np.int64)
+    samples = flow.sample(context=np.eye(3), seed=same_noise).numpy()
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert np.abs(samples[i] - samples[j]).max() > 1.0
+
+
+def test_the_class_reaches_every_prior_and_every_coupling():
+    flow = small(context=(3,))
+    kernels = [weight for weight in flow.trainable_weights if weight.shape[0] == 3 and len(weight.shape) == 2]
+    # Two steps in each of two levels, the prior of what leaves, and the top prior.
+    assert len(kernels) == 6
+
+
+def test_temperature_scales_the_noise_of_every_level():
+    flow = small(dtype="float32")
+    cold = flow.sample(4, temperature=0.0, seed=1).numpy()
+    np.testing.assert_allclose(cold, np.broadcast_to(cold[:1], cold.shape), rtol=1e-5, atol=1e-4)
+    warm = flow.sample(4, temperature=1.0, seed=1).numpy()
+    assert np.abs(warm - cold).max() > 1.0
+
+
+def test_mixed_precision_keeps_densities_in_float32():
+    flow = small(dtype="mixed_bfloat16")
+    density = flow.log_prob(testing.raw_rows(flow, 4))
+    assert density.dtype == tf.float32
+    assert np.all(np.isfinite(density))

@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from flowzoo.batching import RowFunction
+
+
+class Spied:
+    """Doubles rows, and notes the number of rows of each trace and of each run."""
+
+    def __init__(self):
+        self.traced = []
+
+    def __call__(self, x, y):
+        self.traced.append(x.shape[0])
+        return {"sum": x + y, "first": x[:, 0]}
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3, 4, 5, 8, 11])
+@pytest.mark.parametrize("jit_compile", [True, False])
+def test_any_number_of_rows_comes_back_in_order(rows, jit_compile):
+    x = tf.reshape(tf.range(2.0 * rows), [rows, 2])
+    got = RowFunction(Spied(), 4, jit_compile)(x, 10 * x)
+    np.testing.assert_array_equal(got["sum"], 11 * x)
+    np.testing.assert_array_equal(got["first"], x[:, 0])
+
+
+def test_few_sizes_are_compiled():
+    spied = Spied()
+    function = RowFunction(spied, 8, jit_compile=False)
+    for rows in range(40):
+        function(tf.ones([rows, 2]), tf.ones([rows, 2]))
+    assert sorted(spied.traced) == [1, 2, 4, 8]
+
+
+def test_padding_is_made_of_rows_that_exist():
+    """A logarithm of zero in the padding would be nobody's business, but shows up in NaN checks."""
+
+    def function(x):
+        tf.debugging.assert_positive(x)
+        return tf.math.log(x)
+
+    got = RowFunction(function, 8, jit_compile=False)(tf.fill([3, 1], 2.0))
+    np.testing.assert_allclose(got, np.log(2.0) * np.ones((3, 1)), rtol=1e-6)
+
+
+def test_inside_of_another_trace_the_plain_function_runs():
+    spied = Spied()
+    function = RowFunction(spied, 4, jit_compile=True)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2])])
+    def graph(x):
+        return function(x, x)["sum"]
+
+    np.testing.assert_array_equal(graph(tf.ones([9, 2])), 2 * np.ones((9, 2)))
+    assert spied.traced == [None]

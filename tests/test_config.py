@@ -1,0 +1,115 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+import flowzoo
+from flowzoo.config import dump_config, load_config
+
+RECIPE = """
+name: toy
+model:
+  name: realnvp
+  options: {couplings: 2}
+data:
+  source: two_moons
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "toy.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+def test_defaults_fill_what_a_recipe_leaves_out(recipe):
+    config = load_config(recipe)
+    assert (config.seed, config.data.batch_size, config.training.epochs) == (0, 512, 20)
+    assert config.model.options == {"couplings": 2}
+    assert config.training.optimizer == "adam"
+
+
+def test_a_dumped_recipe_is_the_same_recipe(recipe, tmp_path):
+    config = load_config(recipe, ["training.ema=0.99"])
+    (tmp_path / "dumped.yaml").write_text(dump_config(config))
+    assert load_config(tmp_path / "dumped.yaml") == config
+    assert "warmup_steps" in dump_config(config)
+
+
+def test_overrides_are_yaml_values_under_dotted_keys(recipe):
+    overrides = [
+        "training.epochs=5",
+        "training.learning_rate=1e-4",
+        "model.options.hidden_units=[8, 8]",
+        "name=other",
+    ]
+    config = load_config(recipe, overrides)
+    assert (config.training.epochs, config.training.learning_rate) == (5, 1e-4)
+    assert config.model.options == {"couplings": 2, "hidden_units": [8, 8]}
+    assert config.name == "other"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epochs", "looks like training.epochs=5; got 'training.epochs'"),
+        ("name.first=x", "'name' holds a value, not keys"),
+        ("training.epoch=5", "unknown key 'training.epoch'. Did you mean 'epochs'"),
+        ("modle.name=x", "unknown key 'modle'. Did you mean 'model'"),
+        ("training.epochs=0", r"'training.epochs': .*greater than 0; got 0"),
+        ("training.epochs=many", r"'training.epochs': .*integer.*; got 'many'"),
+        ("training.optimizer=sgd", r"'training.optimizer': .*adam.*; got 'sgd'"),
+        ("training.ema=1.5", "'training.ema': .*less than 1; got 1.5"),
+        ("training.epochs=[1", "not valid YAML"),
+    ],
+)
+def test_wrong_overrides_are_refused(recipe, override, message):
+    with pytest.raises(ValueError, match=message):
+        load_config(recipe, [override])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("- a list", "must hold a mapping with name, model, data and training"),
+        ("", "must hold a mapping"),
+        ("name: [unclosed", "toy.yaml is not valid YAML"),
+        ("name: toy\nmodel: {name: realnvp}\n", "the key 'data' is missing"),
+        (
+            RECIPE.replace("source:", "sauce:"),
+            "unknown key 'data.sauce'. Did you mean 'source'|'data.source' is missing",
+        ),
+    ],
+)
+def test_wrong_files_are_refused_by_name(recipe, content, message):
+    recipe.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        load_config(recipe)
+
+
+def test_a_missing_file_is_a_file_not_found_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load_config(tmp_path / "nothing.yaml")
+
+
+def test_numbers_may_be_written_as_people_write_them(recipe):
+    recipe.write_text(RECIPE + "training: {learning_rate: 1e-3, clip_norm: null}\n")
+    assert load_config(recipe).training.learning_rate == 1e-3
+
+
+def test_an_empty_section_takes_its_defaults(recipe):
+    recipe.write_text(RECIPE + "training:\n")
+    assert load_config(recipe).training.epochs == 20
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[1] / "zoo_configs").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_recipe_of_the_zoo_is_valid(path):
+    config = load_config(path)
+    assert config.name == path.stem
+    assert config.model.name in flowzoo.list_models()
+    known = {"preprocessing", "pixel_levels", "dequantize", "base", "dtype"}
+    assert set(config.model.options) <= set(flowzoo.model_info(config.model.name).options) | known
+    assert yaml.safe_load(dump_config(config))["name"] == config.name

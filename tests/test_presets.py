@@ -1,0 +1,183 @@
+import json
+
+import numpy as np
+import pytest
+
+import flowzoo
+from flowzoo import Flow, presets
+from flowzoo.layers import ActNorm
+from flowzoo.testing import perturb
+
+SMALL = {"couplings": 1, "hidden_units": (4,)}
+
+
+@pytest.fixture
+def flow(rng):
+    flow = flowzoo.create_model("realnvp", (2,), (3,), dequantize=np.array([1.0, 0.0]), **SMALL)
+    flow.adapt(rng.normal(5.0, 3.0, (64, 2)), rng.normal(size=(64, 3)))
+    perturb(flow, 0.2)
+    flow.use_xla = False
+    return flow
+
+
+@pytest.fixture
+def directory(flow, tmp_path):
+    flow.save_to_preset(tmp_path / "preset", metadata={"test": {"nll": 1.5}})
+    return tmp_path / "preset"
+
+
+def edit(path, **changes):
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, **changes}))
+
+
+# -- save and load ---------------------------------------------------------------------------
+def test_a_preset_is_a_directory_of_three_files(directory):
+    names = {"config.json", "model.weights.h5", "metadata.json"}
+    assert {file.name for file in directory.iterdir()} == names
+
+
+def test_loading_gives_the_same_flow(flow, directory, rng):
+    loaded = flowzoo.from_pretrained(directory)
+    loaded.use_xla = False
+    x, context = rng.normal(5, 3, (4, 2)), rng.normal(size=(4, 3))
+    np.testing.assert_array_equal(loaded.log_prob(x, context), flow.log_prob(x, context))
+    np.testing.assert_array_equal(loaded.sample(context=context), flow.sample(context=context))
+    assert loaded.options == flow.options
+    assert float(loaded.adapted.numpy()) == 1.0
+
+
+def test_loading_takes_a_string_too(directory):
+    assert flowzoo.from_pretrained(str(directory)).architecture == "realnvp"
+
+
+def test_the_metadata_say_what_was_measured_and_with_which_versions(flow, directory):
+    metadata = presets.preset_metadata(directory)
+    assert metadata["test"] == {"nll": 1.5}
+    assert metadata["parameters"] == flow.count_params()
+    assert set(metadata["versions"]) == {"flowzoo", "tensorflow", "keras", "tensorflow-probability"}
+    assert len(metadata["weights_sha256"]) == 64
+
+
+def test_the_weights_hold_no_optimizer(flow, tmp_path, rng):
+    flow.save_to_preset(tmp_path / "before")
+    flow.compile(run_eagerly=True)
+    flow.fit(rng.normal(5, 3, (32, 2)), rng.normal(size=(32, 3)), verbose=0)
+    flow.save_to_preset(tmp_path / "after")
+    sizes = [(tmp_path / name / "model.weights.h5").stat().st_size for name in ("before", "after")]
+    assert sizes[0] == sizes[1]
+
+
+def test_a_dtype_is_kept(tmp_path):
+    flowzoo.create_model("realnvp", (2,), dtype="float64", **SMALL).save_to_preset(tmp_path / "preset")
+    assert flowzoo.from_pretrained(tmp_path / "preset").variable_dtype == "float64"
+
+
+def test_saving_again_replaces_the_preset_whole(flow, directory):
+    (directory / "stray.txt").write_text("old")
+    flow.save_to_preset(directory)
+    assert not (directory / "stray.txt").exists()
+    assert [entry.name for entry in directory.parent.iterdir()] == ["preset"]
+    flowzoo.from_pretrained(directory)
+
+
+def test_a_directory_that_holds_something_else_is_left_alone(flow, tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    with pytest.raises(ValueError, match="exists and is no preset; choose another"):
+        flow.save_to_preset(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+def test_a_flow_assembled_by_hand_is_refused_with_the_way_out(tmp_path):
+    with pytest.raises(ValueError, match=r"assembled by hand.*register_model.*flow\.save"):
+        Flow([ActNorm()], (2,)).save_to_preset(tmp_path / "preset")
+    assert not (tmp_path / "preset").exists()
+
+
+# -- damage ----------------------------------------------------------------------------------
+def test_flipped_bytes_in_the_weights_are_found(directory):
+    path = directory / "model.weights.h5"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.weights\.h5 is damaged: its sha256"):
+        flowzoo.from_pretrained(directory)
+
+
+def test_missing_weights_are_named(directory):
+    (directory / "model.weights.h5").unlink()
+    with pytest.raises(ValueError, match=r"model\.weights\.h5 is missing; the preset is incomplete"):
+        flowzoo.from_pretrained(directory)
+
+
+def test_a_missing_config_is_named(directory):
+    (directory / "config.json").unlink()
+    with pytest.raises(ValueError, match=r"is no preset: it has no config\.json"):
+        flowzoo.from_pretrained(directory)
+
+
+def test_a_config_that_is_no_json_is_named(directory):
+    (directory / "config.json").write_text('{"format": 1, ')
+    with pytest.raises(ValueError, match=r"config\.json is not valid JSON.*damaged"):
+        flowzoo.from_pretrained(directory)
+
+
+def test_a_config_that_lacks_a_key_is_named(directory):
+    content = json.loads((directory / "config.json").read_text())
+    del content["options"]
+    (directory / "config.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"config\.json lacks options; the file is damaged"):
+        flowzoo.from_pretrained(directory)
+
+
+def test_a_newer_format_asks_for_a_newer_flowzoo(directory):
+    edit(directory / "config.json", format=2)
+    with pytest.raises(ValueError, match=r"has format 2, this flowzoo .* reads up to 1. Upgrade flowzoo"):
+        flowzoo.from_pretrained(directory)
+
+
+def test_weights_of_another_architecture_are_named(directory):
+    config = directory / "config.json"
+    options = json.loads(config.read_text())["options"]
+    edit(config, options={**options, "hidden_units": [5]})
+    with pytest.raises(ValueError, match=r"model\.weights\.h5 does not fit .*config\.json"):
+        flowzoo.from_pretrained(directory)
+
+
+def test_metadata_may_be_missing(directory):
+    (directory / "metadata.json").unlink()
+    assert flowzoo.from_pretrained(directory).architecture == "realnvp"
+
+
+# -- the bundled ones --------------------------------------------------------------------------
+@pytest.fixture
+def bundle(flow, tmp_path, monkeypatch):
+    """A zoo of one preset, in the place of the bundled one."""
+    flow.save_to_preset(tmp_path / "zoo" / "realnvp_toy")
+    index = {"format": 1, "presets": [{"name": "realnvp_toy", "architecture": "realnvp"}]}
+    (tmp_path / "zoo" / "index.json").write_text(json.dumps(index))
+    monkeypatch.setattr(presets, "pretrained_directory", lambda: tmp_path / "zoo")
+
+
+def test_bundled_presets_are_listed_found_and_loaded_by_name(bundle):
+    assert flowzoo.list_models(pretrained=True) == ["realnvp_toy"]
+    assert flowzoo.list_models("glow*", pretrained=True) == []
+    assert flowzoo.model_info("realnvp").pretrained == ("realnvp_toy",)
+    assert flowzoo.from_pretrained("realnvp_toy").event_shape == (2,)
+
+
+def test_an_unknown_preset_is_told_the_nearest(bundle):
+    with pytest.raises(ValueError, match=r"no preset 'realnvp_toi'.*Did you mean 'realnvp_toy'"):
+        flowzoo.from_pretrained("realnvp_toi")
+
+
+def test_without_bundled_presets_the_message_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(presets, "pretrained_directory", lambda: tmp_path)
+    with pytest.raises(ValueError, match="No presets are bundled"):
+        flowzoo.from_pretrained("glow_mnist")
+
+
+@pytest.mark.parametrize("name", flowzoo.list_models(pretrained=True))
+def test_every_bundled_preset_is_whole(name):
+    flow = flowzoo.from_pretrained(name)
+    assert flow.count_params() == presets.preset_metadata(name)["parameters"]

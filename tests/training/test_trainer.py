@@ -1,0 +1,142 @@
+"""A recipe, run: every file of the run directory, and a preset that gives the reported numbers."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+import flowzoo
+from flowzoo import presets
+from flowzoo.config import ZooConfig, load_config
+from flowzoo.evaluation import evaluate
+from flowzoo.training import train
+
+
+def recipe(**changes):
+    content = {
+        "name": "digits",
+        "model": {
+            "name": "realnvp",
+            "options": {"levels": 1, "channels": 4, "blocks": 0, "pixel_levels": 17},
+        },
+        "data": {"source": "digits", "train": "train[:256]", "batch_size": 64},
+        "training": {"epochs": 2, "clip_norm": 1.0, "warmup_steps": 2, "ema": 0.9, "patience": 5},
+    }
+    for key, value in changes.items():
+        content[key] = {**content[key], **value} if isinstance(value, dict) else value
+    return ZooConfig.model_validate(content)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run")
+    return directory, train(recipe(), directory, download=False, verbose=0)
+
+
+def test_every_file_is_there(run):
+    directory, _ = run
+    names = {path.name for path in directory.iterdir()}
+    assert names == {
+        "best.weights.h5",
+        "config.yaml",
+        "curve.png",
+        "history.csv",
+        "last.weights.h5",
+        "metrics.json",
+        "preset",
+        "samples.png",
+    }
+    for name in ("curve.png", "samples.png"):
+        assert (directory / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_recipe_is_written_down_with_its_defaults(run):
+    directory, _ = run
+    assert load_config(directory / "config.yaml") == recipe()
+
+
+def test_the_history_has_a_line_an_epoch(run):
+    directory, _ = run
+    with open(directory / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert {"seconds", "learning_rate", "loss", "nll", "bits_per_dim", "val_bits_per_dim"} <= set(rows[0])
+    assert float(rows[1]["bits_per_dim"]) < float(rows[0]["bits_per_dim"])
+    # Cosine to zero at the last step.
+    assert float(rows[1]["learning_rate"]) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_the_metrics_are_returned_and_written(run):
+    directory, metrics = run
+    assert json.loads((directory / "metrics.json").read_text()) == metrics
+    assert (metrics["name"], metrics["epochs"], metrics["test"]["rows"]) == ("digits", 2, 180)
+    assert 0 < metrics["test"]["bits_per_dim"] < 6
+    assert metrics["training_seconds"] > 0
+    assert metrics["machine"]
+
+
+def test_the_preset_gives_the_reported_numbers(run):
+    directory, metrics = run
+    flow = flowzoo.from_pretrained(directory / "preset")
+    test = flowzoo.data.load("digits", "test", batch_size=64)
+    assert evaluate(flow, test)["bits_per_dim"] == pytest.approx(metrics["test"]["bits_per_dim"], rel=1e-5)
+    assert presets.preset_metadata(directory / "preset")["test"] == metrics["test"]
+    assert flow.count_params() == metrics["parameters"]
+
+
+def test_the_best_weights_are_the_averaged_ones_of_the_best_epoch(run):
+    directory, _ = run
+    flow = flowzoo.from_pretrained(directory / "preset")
+    with open(directory / "history.csv", newline="") as file:
+        best = min(float(row["val_bits_per_dim"]) for row in csv.DictReader(file))
+    validation = flowzoo.data.load("digits", "validation", batch_size=64)
+    assert evaluate(flow, validation)["bits_per_dim"] == pytest.approx(best, rel=1e-4)
+
+
+def test_a_directory_with_another_recipe_is_left_alone(run):
+    directory, _ = run
+    before = (directory / "metrics.json").read_bytes()
+    with pytest.raises(FileExistsError, match="holds a run of another recipe"):
+        train(recipe(seed=1), directory, download=False, verbose=0)
+    assert (directory / "metrics.json").read_bytes() == before
+
+
+def test_one_seed_gives_one_result_and_vectors_get_a_scatter(tmp_path):
+    toy = {
+        "model": {"name": "realnvp", "options": {"couplings": 2, "hidden_units": [4]}},
+        "data": {"source": "two_moons", "train": "train[:512]", "validation": None, "test": "test[:256]"},
+        "training": {"epochs": 1, "jit_compile": False, "ema": None, "schedule": "constant"},
+    }
+    one, other, third = (
+        train(recipe(seed=seed, **toy), tmp_path / name, download=False, verbose=0)
+        for seed, name in ((3, "one"), (3, "other"), (4, "third"))
+    )
+    assert one["test"]["nll"] == other["test"]["nll"] != third["test"]["nll"]
+    assert (tmp_path / "one" / "samples.png").is_file()
+    assert not (tmp_path / "one" / "best.weights.h5").exists(), "without validation there is no best epoch"
+
+
+def test_a_conditional_recipe_learns_from_pairs(tmp_path, rng):
+    path = tmp_path / "pairs.npz"
+    x = rng.normal(size=(400, 2)).astype(np.float32)
+    np.savez(path, x=x, y=(x[:, 0] > 0).astype(np.int64))
+    config = recipe(
+        model={"name": "realnvp", "context_shape": [1], "options": {"couplings": 1, "hidden_units": [4]}},
+        data={"source": str(path), "train": "train"},
+        training={"epochs": 1, "jit_compile": False, "ema": None},
+    )
+    metrics = train(config, tmp_path / "run", download=False, verbose=0)
+    assert np.isfinite(metrics["test"]["nll"])
+    assert not (tmp_path / "run" / "samples.png").exists()
+
+
+def test_a_recipe_that_cannot_work_fails_before_it_trains(tmp_path):
+    with pytest.raises(ValueError, match="must lie in"):
+        train(
+            recipe(model={"name": "realnvp", "options": {"levels": 1, "pixel_levels": 4}}),
+            tmp_path / "run",
+            download=False,
+            verbose=0,
+        )
+    assert not (tmp_path / "run" / "metrics.json").exists()
