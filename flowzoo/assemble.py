@@ -11,12 +11,21 @@ import numpy as np
 
 from flowzoo import bases, layers
 from flowzoo.flow import Flow
+from flowzoo.registry import nearest
 
 if TYPE_CHECKING:
     from flowzoo.registry import Builder, ModelInfo
 
 _PREPROCESSING = ("auto", "standardize", "pixels", "none")
-_BASES = ("normal", "uniform")
+_BASES = {
+    "normal": "Normal",
+    "uniform": "Uniform",
+    "diagonal_gaussian": "DiagonalGaussian",
+    "full_gaussian": "FullGaussian",
+    "conditional_gaussian": "ConditionalGaussian",
+    "student_t": "StudentT",
+    "mixture": "Mixture",
+}
 
 
 def assemble(
@@ -28,7 +37,7 @@ def assemble(
     preprocessing: str,
     pixel_levels: int,
     dequantize,
-    base: str,
+    base: str | dict | bases.Base,
     dtype: str | None,
     options: dict,
 ) -> Flow:
@@ -40,26 +49,46 @@ def assemble(
         "preprocessing": preprocessing,
         "pixel_levels": pixel_levels,
         "dequantize": dequantize,
-        "base": base,
+        "base": keras.saving.serialize_keras_object(base) if isinstance(base, bases.Base) else base,
         **options,
     }
     with _dtype_policy(dtype):
         before = _preprocessing_layers(preprocessing, pixel_levels, dequantize, event_shape)
         transforms = list(builder(event_shape, context_shape, **options))
-        if base not in _BASES:
-            raise ValueError(f"base must be one of {_BASES}; got {base!r}.")
-        if base == "uniform":
+        base = _base(base)
+        if isinstance(base, bases.Uniform):
             transforms.append(layers.Sigmoid())
         return Flow(
             transforms,
             event_shape,
             context_shape,
             preprocessing=before,
-            base=bases.Uniform() if base == "uniform" else bases.Normal(),
+            base=base,
             architecture=info.name,
             options=_plain(recipe),
             name=info.name,
         )
+
+
+def _base(base):
+    """A base by name, the one that was given, or one as it is written in a preset."""
+    if isinstance(base, dict):
+        base = keras.saving.deserialize_keras_object(base)
+    if isinstance(base, bases.Base):
+        policy = keras.config.dtype_policy()
+        if base.variable_dtype != policy.variable_dtype:
+            raise ValueError(
+                f"The base is {base.variable_dtype} and the flow {policy.variable_dtype}: make the base with "
+                f"dtype={policy.name!r}."
+            )
+        if base.built:
+            raise ValueError("The base belongs to another flow: make a new one for each.")
+        return base
+    if not isinstance(base, str) or base not in _BASES:
+        raise ValueError(
+            f"base must be a name or a flowzoo.bases.Base; got {base!r}. {nearest(str(base), list(_BASES))}"
+        )
+    return getattr(bases, _BASES[base])()
 
 
 def _preprocessing_layers(kind, pixel_levels, dequantize, event_shape):

@@ -16,6 +16,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flowzoo.bases import Base
     from flowzoo.flow import Flow
     from flowzoo.layers import FlowLayer
 
@@ -153,7 +154,7 @@ def create_model(
     preprocessing: str = "auto",
     pixel_levels: int = 256,
     dequantize: float | Sequence[float] | None = None,
-    base: str = "normal",
+    base: str | dict | Base = "normal",
     dtype: str | None = None,
     **options: Any,
 ) -> Flow:
@@ -167,7 +168,8 @@ def create_model(
             dequantised, then logit), "none", or "auto": pixels for images, standardize for vectors.
         pixel_levels: Number of pixel values, for "pixels": 256 means 0..255.
         dequantize: Step of discrete data, one number or one for each column (0: continuous).
-        base: "normal" or "uniform".
+        base: What the latents follow: "normal", "uniform", "diagonal_gaussian", "full_gaussian", "student_t",
+            "mixture" or "conditional_gaussian", or a `flowzoo.bases.Base` with options of its own.
         dtype: A Keras dtype policy, for example "float64" or "mixed_bfloat16".
         **options: The architecture's own options, see ``model_info(name).options``.
 

@@ -300,6 +300,26 @@ def check_seeds(flow: Flow) -> None:
     assert not np.any(np.all(others == samples, axis=tuple(range(1, samples.ndim)))), "seed 8 is seed 7"
 
 
+def check_distribution(flow: Flow) -> None:
+    """As a TFP distribution it has the flow's density, for samples with and without sample dimensions."""
+    _, _, context = _points(flow, 2)
+    distribution = flow.distribution(context)
+    batch = () if context is None else (2,)
+    tolerance = _AGREEMENT[flow.variable_dtype]
+    for shape in ((), (3,)):
+        draws = distribution.sample(shape, seed=(0, 1))
+        wanted = (*shape, *batch, *flow.event_shape)
+        assert draws.shape == wanted, f"sample({shape}) has shape {draws.shape}, wanted {wanted}"
+        rows = tf.reshape(draws, [-1, *flow.event_shape])
+        contexts_ = None if context is None else tf.tile(context, [rows.shape[0] // 2, 1])
+        z, log_det = flow.bijector(contexts_).inverse_and_log_det(rows)
+        wanted = tf.reshape(
+            flow.base.log_prob(z, contexts_) + log_det, draws.shape[: len(shape) + len(batch)]
+        )
+        got = distribution.log_prob(draws)
+        _assert_close(got, wanted, tolerance, f"log_prob of the TFP distribution, samples of shape {shape}")
+
+
 # -- promises about files ----------------------------------------------------------------------
 def check_saving(flow: Flow) -> None:
     """A `.keras` file and a preset give back the same weights, densities and samples, to the last bit."""
@@ -394,6 +414,7 @@ FLOAT32_CHECKS = (
     check_runtimes,
     check_rows,
     check_seeds,
+    check_distribution,
     check_saving,
     check_saved_model,
     check_messages,

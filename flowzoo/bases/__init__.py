@@ -4,5 +4,12 @@ import lazy_loader as lazy
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
-    submod_attrs={"base": ["Base"], "normal": ["Normal"], "uniform": ["Uniform"]},
+    submod_attrs={
+        "base": ["Base"],
+        "gaussian": ["ConditionalGaussian", "DiagonalGaussian", "FullGaussian"],
+        "mixture": ["Mixture"],
+        "normal": ["Normal"],
+        "student_t": ["StudentT"],
+        "uniform": ["Uniform"],
+    },
 )

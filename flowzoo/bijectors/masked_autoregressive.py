@@ -33,6 +33,7 @@ class MaskedAutoregressive(FusedBijector):
         inverse: How the slow direction runs: "incremental"; "jacobi", which sweeps all columns until
             nothing moves (fast for weak couplings; a row stops on its own, so that neighbours do not
             matter); "sequential", D passes.
+        training: Whether the network drops units out, in its single pass only.
         dtype: Floating dtype.
         name: Name shown in error messages.
     """
@@ -45,12 +46,13 @@ class MaskedAutoregressive(FusedBijector):
         *,
         conditions_on: str = "data",
         inverse: str = "incremental",
+        training: bool = False,
         dtype=tf.float32,
         name: str | None = None,
     ):
         self._made, self._transformer, self._context = made, transformer, context
         self._weights = made.weights_now()
-        self._conditions_on, self._method = conditions_on, inverse
+        self._conditions_on, self._method, self._training = conditions_on, inverse, training
         shape = (made.columns,)
         super().__init__(shape, shape, dtype=dtype, name=name)
 
@@ -61,9 +63,11 @@ class MaskedAutoregressive(FusedBijector):
         return self._fast(x) if self._conditions_on == "data" else self._slow(x)
 
     def _fast(self, known):
-        return self._fast_pass(self._weights, known, self._context)
+        parameters = self._made(known, context=self._context, training=self._training)
+        return self._map(tf.cast(parameters, self.dtype), known, towards_known=False)
 
     def _fast_pass(self, weights, known, context):
+        """The single pass as a function of the weights."""
         parameters = tf.cast(self._made.full_pass(weights, known, context), self.dtype)
         return self._map(parameters, known, towards_known=False)
 

@@ -52,9 +52,17 @@ class MADE(Conditioner):
             each two more make a block (Durkan et al. 2019, appendix B.1; Nash and Durkan 2019).
         activation: A Keras activation.
         residual: Pre-activation residual blocks of two layers.
+        dropout: Rate after each activation of the full pass, while training only.
     """
 
-    def __init__(self, hidden_units=(128, 128), activation="relu", residual: bool = False, **kwargs):
+    def __init__(
+        self,
+        hidden_units=(128, 128),
+        activation="relu",
+        residual: bool = False,
+        dropout: float = 0.0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.hidden_units = tuple(int(units) for units in hidden_units)
         if not self.hidden_units or min(self.hidden_units) < 1:
@@ -66,6 +74,7 @@ class MADE(Conditioner):
             )
         self.activation = keras.activations.get(activation)
         self.residual = residual
+        self.dropout = dropout
 
     def create_weights(self, input_shape, output_shape, context_shape):
         if len(input_shape) != 1 or output_shape[0] != input_shape[0]:
@@ -77,6 +86,7 @@ class MADE(Conditioner):
             for before, after in itertools.pairwise(degrees)
         ]
         self.columns, self.degrees = columns, degrees
+        self.drop = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy) if self.dropout else None
         self.kernels, self.biases, self.context_kernels = [], [], []
         for i, mask in enumerate(self.masks):
             last = i == len(self.masks) - 1
@@ -134,6 +144,8 @@ class MADE(Conditioner):
 
     def full_pass(self, weights: Weights, x: tf.Tensor, context: tf.Tensor | None, activate=None):
         """Parameters ``[..., parameters, columns]`` of all columns from x ``[..., columns]`` at once."""
+        if x.shape.rank == 1:  # one row, as TFP's distributions pass it
+            return self.full_pass(weights, x[None], context, activate)[0]
 
         def product(i, h):
             y = tf.linalg.matmul(h, weights.kernels[i]) + weights.biases[i]
@@ -145,7 +157,13 @@ class MADE(Conditioner):
         return tf.reshape(flat, tf.concat([tf.shape(flat)[:-1], [self.parameters, self.columns]], axis=0))
 
     def call(self, x, context=None, training=False):
-        return self.full_pass(self.weights_now(), x, context)
+        activate = None
+        if self.drop is not None and training:
+
+            def activate(h):
+                return self.drop(self.activation(h), training=True)
+
+        return self.full_pass(self.weights_now(), x, context, activate)
 
     def get_config(self):
         return {
@@ -153,6 +171,7 @@ class MADE(Conditioner):
             "hidden_units": list(self.hidden_units),
             "activation": keras.activations.serialize(self.activation),
             "residual": self.residual,
+            "dropout": self.dropout,
         }
 
 

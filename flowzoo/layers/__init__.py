@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "actnorm": ["ActNorm"],
         "base": ["FlowLayer"],
         "coupling": ["AffineCoupling", "CouplingLayer"],
-        "masked_autoregressive": ["MaskedAutoregressive"],
+        "masked_autoregressive": ["AffineAutoregressive", "SplineAutoregressive"],
         "learned_prior": ["LearnedPrior"],
         "linear": ["LULinear"],
         "multiscale": ["MultiScale"],

@@ -1,20 +1,19 @@
-"""MaskedAutoregressive: the layer of MAF, IAF and autoregressive neural splines."""
+"""Autoregressive layers: the affine one of MAF and IAF, and the spline one of NSF (AR)."""
 
 from __future__ import annotations
 
 import keras
 import tensorflow as tf
 
-from flowzoo import bijectors
-from flowzoo.bijectors import Affine
+from flowzoo.bijectors import Affine, FusedBijector, MaskedAutoregressive, RationalQuadraticSpline
 from flowzoo.bijectors.masked_autoregressive import INVERSES
 from flowzoo.conditioners import MADE
 from flowzoo.layers.base import FlowLayer
+from flowzoo.layers.spline import check_spline
 
 
-@keras.saving.register_keras_serializable("flowzoo")
-class MaskedAutoregressive(FlowLayer):
-    """Affine map of column i by what a MADE says of the columns before it.
+class AutoregressiveLayer(FlowLayer):
+    """Column i is mapped by what a MADE says of the columns before it; subclasses say how.
 
     Args:
         conditioner: A `MADE`.
@@ -22,7 +21,6 @@ class MaskedAutoregressive(FlowLayer):
             IAF's (Kingma et al. 2016): samples do.
         inverse: How the other direction runs: "incremental" (about one pass as well), "jacobi" or
             "sequential" (D passes); see `flowzoo.bijectors.MaskedAutoregressive`.
-        scale_bound: Bound of the log-scale, symmetric, by a tanh.
     """
 
     def __init__(
@@ -30,7 +28,6 @@ class MaskedAutoregressive(FlowLayer):
         conditioner: MADE,
         conditions_on: str = "data",
         inverse: str = "incremental",
-        scale_bound: float = 3.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -38,14 +35,18 @@ class MaskedAutoregressive(FlowLayer):
             raise ValueError(f"conditions_on must be 'data' or 'latent'; got {conditions_on!r}.")
         if inverse not in INVERSES:
             raise ValueError(f"inverse must be one of {INVERSES}; got {inverse!r}.")
-        if not scale_bound > 0:
-            raise ValueError(f"scale_bound must be > 0; got {scale_bound}.")
         self.conditioner = conditioner
         self.conditions_on = conditions_on
         self.inverse = inverse
-        self.scale_bound = float(scale_bound)
 
-    parameters_per_column = 2
+    @property
+    def parameters_per_column(self) -> int:
+        """How many numbers the map of one column takes."""
+        raise NotImplementedError
+
+    def transformer(self, parameters: tf.Tensor, event_shape: tuple) -> FusedBijector:
+        """The elementwise bijector of columns with parameters ``[..., parameters, columns]``."""
+        raise NotImplementedError
 
     def create_weights(self, event_shape, context_shape):
         if len(event_shape) != 1:
@@ -56,19 +57,14 @@ class MaskedAutoregressive(FlowLayer):
             context_shape=None if context_shape is None else (None, *context_shape),
         )
 
-    def transformer(self, parameters: tf.Tensor, event_shape: tuple) -> bijectors.FusedBijector:
-        """The elementwise bijector of columns with parameters ``[..., parameters, columns]``."""
-        shift, raw = parameters[..., 0, :], parameters[..., 1, :]
-        log_scale = self.scale_bound * tf.tanh(raw / self.scale_bound)
-        return Affine(shift, log_scale, event_shape, dtype=self.variable_dtype)
-
     def bijector(self, context=None, training=False):
-        return bijectors.MaskedAutoregressive(
+        return MaskedAutoregressive(
             self.conditioner,
             self.transformer,
             context,
             conditions_on=self.conditions_on,
             inverse=self.inverse,
+            training=training,
             dtype=self.variable_dtype,
             name=self.name,
         )
@@ -79,10 +75,85 @@ class MaskedAutoregressive(FlowLayer):
             "conditioner": keras.saving.serialize_keras_object(self.conditioner),
             "conditions_on": self.conditions_on,
             "inverse": self.inverse,
-            "scale_bound": self.scale_bound,
         }
 
     @classmethod
     def from_config(cls, config):
         conditioner = keras.saving.deserialize_keras_object(config["conditioner"])
         return cls(**{**config, "conditioner": conditioner})
+
+
+@keras.saving.register_keras_serializable("flowzoo")
+class AffineAutoregressive(AutoregressiveLayer):
+    """``x_i = z_i exp(s_i) + t_i``, s and t from the columns before i.
+
+    Args:
+        conditioner: A `MADE`.
+        conditions_on: "data" (MAF) or "latent" (IAF).
+        inverse: "incremental", "jacobi" or "sequential".
+        scale_bound: Bound of s, symmetric, by a tanh.
+    """
+
+    def __init__(
+        self,
+        conditioner: MADE,
+        conditions_on: str = "data",
+        inverse: str = "incremental",
+        scale_bound: float = 3.0,
+        **kwargs,
+    ):
+        super().__init__(conditioner, conditions_on, inverse, **kwargs)
+        if not scale_bound > 0:
+            raise ValueError(f"scale_bound must be > 0; got {scale_bound}.")
+        self.scale_bound = float(scale_bound)
+
+    @property
+    def parameters_per_column(self):
+        return 2
+
+    def transformer(self, parameters, event_shape):
+        shift, raw = tf.unstack(parameters, axis=-2)
+        log_scale = self.scale_bound * tf.tanh(raw / self.scale_bound)
+        return Affine(shift, log_scale, event_shape, dtype=self.variable_dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "scale_bound": self.scale_bound}
+
+
+@keras.saving.register_keras_serializable("flowzoo")
+class SplineAutoregressive(AutoregressiveLayer):
+    """A rational-quadratic spline for each column, its knots from the columns before (Durkan et al. 2019).
+
+    Args:
+        conditioner: A `MADE`.
+        conditions_on: "data" (densities take one pass) or "latent" (samples do).
+        inverse: "incremental", "jacobi" or "sequential".
+        bins: Of each spline.
+        bound: The splines act in ``[-bound, bound]``; outside they are the identity.
+    """
+
+    def __init__(
+        self,
+        conditioner: MADE,
+        conditions_on: str = "data",
+        inverse: str = "incremental",
+        bins: int = 8,
+        bound: float = 3.0,
+        **kwargs,
+    ):
+        super().__init__(conditioner, conditions_on, inverse, **kwargs)
+        check_spline(bins, bound)
+        self.bins = int(bins)
+        self.bound = float(bound)
+
+    @property
+    def parameters_per_column(self):
+        return RationalQuadraticSpline.parameters_size(self.bins)
+
+    def transformer(self, parameters, event_shape):
+        return RationalQuadraticSpline(
+            parameters, event_shape, bound=self.bound, knots_axis=-2, dtype=self.variable_dtype
+        )
+
+    def get_config(self):
+        return {**super().get_config(), "bins": self.bins, "bound": self.bound}

@@ -89,9 +89,7 @@ class SplineCoupling(CouplingLayer):
             return coupling
         # On the latent side of the coupling, so that the conditioner sees data.
         other = dataclasses.replace(self.split, swap=not self.split.swap)
-        own = Coupling(
-            other, lambda _: self.spline.bijector(), self.event_shape, dtype=self.variable_dtype
-        )
+        own = Coupling(other, lambda _: self.spline.bijector(), self.event_shape, dtype=self.variable_dtype)
         return Chain([coupling, own], self.event_shape, dtype=self.variable_dtype, name=self.name)
 
     def get_config(self):

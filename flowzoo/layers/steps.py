@@ -44,7 +44,9 @@ class Steps(FlowLayer):
         if len(event_shape) != 1:
             raise ValueError(f"{kind} takes vectors (D,); got event shape {event_shape}.")
         if (self.conditioner is None) != (context_shape is None):
-            have, lack = ("context", "conditioner") if self.conditioner is None else ("conditioner", "context")
+            have, lack = (
+                ("context", "conditioner") if self.conditioner is None else ("conditioner", "context")
+            )
             raise ValueError(f"{kind} takes a conditioner with a context; it has a {have} and no {lack}.")
         parts = self.parameter_weights(event_shape[0])
         self._widths = [width for width, _ in parts.values()]

@@ -118,5 +118,5 @@ def _autoregressive(
         if actnorm:
             flow_layers.append(layers.ActNorm())
         made = conditioners.MADE(hidden_units, activation, residual)
-        flow_layers.append(layers.MaskedAutoregressive(made, conditions_on, inverse, scale_bound))
+        flow_layers.append(layers.AffineAutoregressive(made, conditions_on, inverse, scale_bound))
     return flow_layers

@@ -23,17 +23,18 @@ def nsf(
     bins: int = 8,
     bound: float = 3.0,
     linear: str = "lu",
+    autoregressive: bool = False,
     identity_spline: bool = True,
     activation: str = "relu",
     dropout: float = 0.0,
     seed: int = 0,
 ):
-    """Rational-quadratic spline couplings with LU-linear layers between.
+    """Rational-quadratic splines, coupling or autoregressive, with LU-linear layers between.
 
     Args:
-        event_shape: ``(D,)`` with D >= 2.
+        event_shape: ``(D,)``, with D >= 2 for couplings.
         context_shape: ``(size,)`` or None.
-        steps: Number of couplings (10 in the paper).
+        steps: Number of couplings or autoregressive layers (10 in the paper).
         hidden_units: Widths of each conditioner's hidden layers.
         blocks: 0 for plain conditioners. Else residual ones of so many blocks of two layers (2 in the paper),
             all of the width ``hidden_units[0]``.
@@ -42,7 +43,9 @@ def nsf(
             deviations of the data at the first step. Outside they are the identity.
         linear: What mixes the columns: "lu" (a random permutation and a learned linear map before each
             step, a linear map after the last), "permutation", or "none": halves take turns.
-        identity_spline: Whether the half that conditions gets splines of its own.
+        autoregressive: RQ-NSF (AR) of the paper, each column's spline set by the columns before it, in
+            place of couplings, RQ-NSF (C). Samples take about as long as densities.
+        identity_spline: Couplings: whether the half that conditions gets splines of its own.
         activation: Of the conditioners.
         dropout: In the conditioners.
         seed: Of the random permutations.
@@ -59,20 +62,25 @@ def nsf(
         raise ValueError(f"A residual conditioner has one width; got hidden_units={tuple(hidden_units)}.")
     network = {"activation": activation, "dropout": dropout}
 
-    def conditioner():
+    def coupling(swap):
         if blocks:
-            return conditioners.ResidualMLP(hidden_units[0], blocks, **network)
-        return conditioners.MLP(hidden_units, **network)
+            conditioner = conditioners.ResidualMLP(hidden_units[0], blocks, **network)
+        else:
+            conditioner = conditioners.MLP(hidden_units, **network)
+        return layers.SplineCoupling(
+            conditioner, swap=swap, bins=bins, bound=bound, identity_spline=identity_spline
+        )
+
+    def autoregression():
+        widths = (hidden_units[0],) * (1 + 2 * blocks) if blocks else hidden_units
+        made = conditioners.MADE(widths, residual=blocks > 0, **network)
+        return layers.SplineAutoregressive(made, bins=bins, bound=bound)
 
     flow_layers = []
     for i in range(steps):
         flow_layers += _mix(event_shape[0], linear, i, seed + i)
         swap = linear == "none" and i % 2 == 1
-        flow_layers.append(
-            layers.SplineCoupling(
-                conditioner(), swap=swap, bins=bins, bound=bound, identity_spline=identity_spline
-            )
-        )
+        flow_layers.append(autoregression() if autoregressive else coupling(swap))
     return [*flow_layers, layers.LULinear()] if linear == "lu" else flow_layers
 
 

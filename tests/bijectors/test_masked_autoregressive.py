@@ -24,7 +24,7 @@ def make_layer(
     columns, hidden, residual=False, context=None, side="data", inverse="incremental", dtype="float64"
 ):
     made = conditioners.MADE(hidden, "tanh", residual, dtype=dtype)
-    layer = layers.MaskedAutoregressive(made, side, inverse, dtype=dtype)
+    layer = layers.AffineAutoregressive(made, side, inverse, dtype=dtype)
     layer.build((None, columns), None if context is None else (None, *context))
     rng = np.random.default_rng(0)
     for variable in layer.trainable_variables:

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -72,7 +74,7 @@ def test_the_last_scale_of_an_odd_grid_has_channel_couplings():
 def test_actnorms_stand_before_image_couplings_too():
     (multiscale,) = flowzoo.create_model("realnvp", (4, 4, 1), levels=1, channels=4, blocks=0).transforms
     layers = multiscale.scales[0]
-    for before, layer in zip(layers, layers[1:], strict=False):
+    for before, layer in itertools.pairwise(layers):
         if isinstance(layer, AffineCoupling):
             assert isinstance(before, ActNorm)
     assert sum(isinstance(layer, Squeeze) for layer in layers) == 1

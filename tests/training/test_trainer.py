@@ -122,7 +122,7 @@ def test_a_conditional_recipe_learns_from_pairs(tmp_path, rng):
     x = rng.normal(size=(400, 2)).astype(np.float32)
     np.savez(path, x=x, y=(x[:, 0] > 0).astype(np.int64))
     config = recipe(
-        model={"name": "realnvp", "context_shape": [1], "options": {"couplings": 1, "hidden_units": [4]}},
+        model={"name": "realnvp", "context_shape": [2], "options": {"couplings": 1, "hidden_units": [4]}},
         data={"source": str(path), "train": "train"},
         training={"epochs": 1, "jit_compile": False, "ema": None},
     )
