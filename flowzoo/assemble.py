@@ -86,7 +86,8 @@ def _base(base):
         return base
     if not isinstance(base, str) or base not in _BASES:
         raise ValueError(
-            f"base must be a name or a flowzoo.bases.Base; got {base!r}. {nearest(str(base), list(_BASES))}"
+            f"base must be one of flowzoo's, or a flowzoo.bases.Base; got {base!r}. "
+            f"{nearest(str(base), list(_BASES))}"
         )
     return getattr(bases, _BASES[base])()
 

@@ -37,7 +37,7 @@ def check_event_shape(shape, event_shape: tuple, argument: str) -> None:
         hint = f" This is one row without a batch axis: pass {argument}[None], or batch the dataset."
     elif shape.rank == len(wanted) - 1 and event_shape[-1] == 1:
         hint = f" The channel axis is missing: pass {argument}[..., None]."
-    raise ValueError(f"{argument} must have shape {_show(wanted)}; got {_show(got)}.{hint}")
+    raise ValueError(f"{argument} must have shape {show_shape(wanted)}; got {show_shape(got)}.{hint}")
 
 
 def as_context(context, context_shape: tuple | None, rows, dtype: str) -> tf.Tensor | None:
@@ -73,7 +73,7 @@ def check_context_presence(given: bool, context_shape: tuple | None) -> None:
         )
     if not given and context_shape is not None:
         raise ValueError(
-            f"This flow is conditional: pass a context of shape {_show((None, *context_shape))}, "
+            f"This flow is conditional: pass a context of shape {show_shape((None, *context_shape))}, "
             "for example flow.log_prob(x, context) or a dataset of (x, context) pairs."
         )
 
@@ -117,6 +117,7 @@ def _as_tensor(value, argument):
         ) from None
 
 
-def _show(shape):
+def show_shape(shape) -> str:
+    """A shape as messages have it: ``(N, 3)``, with N for any number."""
     sizes = ["N" if size is None else str(size) for size in shape]
     return f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"

@@ -54,7 +54,8 @@ class DataConfig(_Section):
         validation: Of the rows that choose the best epoch; None for none.
         test: Of the rows that the reported metrics come from.
         batch_size: Rows a step.
-        columns: Columns of a file.
+        columns: Columns of a file, or the key of an array in an .npz.
+        missing: "error" refuses rows of a file with missing values, "drop" leaves them out.
     """
 
     source: str
@@ -62,7 +63,8 @@ class DataConfig(_Section):
     validation: str | None = "validation"
     test: str = "test"
     batch_size: int = pydantic.Field(512, gt=0)
-    columns: list[str | int] | None = None
+    columns: list[str | int] | str | None = None
+    missing: Literal["error", "drop"] = "error"
 
 
 class TrainingConfig(_Section):

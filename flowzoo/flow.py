@@ -13,10 +13,15 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from flowzoo import bases, bijectors, checks, random
+from flowzoo import bases, bijectors, checks, conditioners, layers, random
 from flowzoo.batching import RowFunction
 from flowzoo.layers import Dequantize, FlowLayer
 from flowzoo.likelihood import LikelihoodModel
+
+# Keras finds a class when it loads a `.keras` file only if its module has been imported; ours are lazy.
+for _package in (bases, conditioners, layers):
+    for _name in _package.__all__:
+        getattr(_package, _name)
 
 
 @keras.saving.register_keras_serializable("flowzoo")
@@ -90,6 +95,12 @@ class Flow(LikelihoodModel):
     def flow_layers(self) -> list[FlowLayer]:
         """Preprocessing and transforms, data side first."""
         return [*self.preprocessing, *self.transforms]
+
+    @property
+    def pixel_levels(self) -> int | None:
+        """Number of values of a pixel, if the flow is one of whole pixels: 256, say."""
+        highest = [layer.high for layer in self.preprocessing if isinstance(layer, layers.Logit)]
+        return int(highest[0]) if self.is_image and highest else None
 
     @property
     def input_dtype(self) -> str:

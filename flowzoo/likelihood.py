@@ -140,6 +140,9 @@ class LikelihoodModel(keras.Model):
             batch_size=batch_size or self._default_batch_size,
             max_batches=kwargs.get("steps_per_epoch"),
         )
+        if isinstance(x, tf.data.Dataset):
+            # A dataset shuffles itself; Keras's default only makes it warn.
+            kwargs.setdefault("shuffle", False)
         batch_size = batch_size or self._batch_size_of(x)
         return super().fit(x, context, batch_size=batch_size, epochs=epochs, **kwargs)
 

@@ -11,18 +11,24 @@ from flowzoo import files
 
 
 def save_image_grid(
-    images: Any, path: str | os.PathLike, columns: int | None = None, zoom: int | None = None
+    images: Any,
+    path: str | os.PathLike,
+    columns: int | None = None,
+    zoom: int | None = None,
+    levels: int = 256,
 ) -> None:
-    """Writes images ``[N, H, W, C]`` (C = 1 or 3, values 0..255) as one PNG grid.
+    """Writes images ``[N, H, W, C]`` (C = 1 or 3) as one PNG grid.
 
     Args:
-        images: Values are floored and clipped to whole pixels.
+        images: Values in ``[0, levels)``; they are floored to whole pixels.
         path: Ends in .png.
         columns: Images a row; about the square root of N by default.
+        levels: Number of values of a pixel.
         zoom: Size of a pixel; by default such that an image is at least 56 wide.
     """
     matplotlib = _matplotlib()
-    images = np.clip(np.floor(np.asarray(images)), 0, 255).astype(np.uint8)
+    images = np.floor(np.asarray(images, np.float32)) * (255 / (levels - 1))
+    images = np.clip(images, 0, 255).astype(np.uint8)
     count, height, width, channels = images.shape
     columns = columns or max(1, int(np.ceil(np.sqrt(count))))
     rows = -(-count // columns)
@@ -65,6 +71,11 @@ def save_curve(history: dict[str, list[float]], path: str | os.PathLike) -> None
     axes.grid(alpha=0.3)
     axes.legend()
     _save(figure, path)
+
+
+def check_available() -> None:
+    """Raises a ValueError if pictures cannot be drawn here."""
+    _matplotlib()
 
 
 def _matplotlib():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,12 +59,26 @@ def find_preset(name_or_directory: str | os.PathLike) -> Path:
     raise ValueError(f"There is no preset {name!r}, nor a directory of that name. {hint}")
 
 
+def find_flow(name_or_path: str | os.PathLike) -> Path:
+    """What `from_pretrained` loads: the directory of a preset, or a ``.keras`` file.
+
+    Raises:
+        ValueError: If there is neither; the message names the nearest presets.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".keras":
+        return find_preset(name_or_path)
+    if not path.is_file():
+        raise ValueError(f"There is no file {path}.")
+    return path
+
+
 def from_pretrained(name_or_directory: str | os.PathLike) -> Flow:
-    """Loads a pretrained flow.
+    """Loads a flow.
 
     Args:
-        name_or_directory: Name of a bundled preset (see ``list_models(pretrained=True)``) or a directory
-            that `Flow.save_to_preset` wrote.
+        name_or_directory: Name of a bundled preset (see ``list_models(pretrained=True)``), a directory
+            that `Flow.save_to_preset` wrote, or a ``.keras`` file that `Flow.save` wrote.
 
     Returns:
         The flow, with its weights, ready for `log_prob`, `sample`, `fit` and `export`.
@@ -79,7 +94,9 @@ def from_pretrained(name_or_directory: str | os.PathLike) -> Flow:
         >>> flowzoo.from_pretrained(directory).event_shape
         (2,)
     """
-    directory = find_preset(name_or_directory)
+    directory = find_flow(name_or_directory)
+    if directory.suffix == ".keras":
+        return _load_keras(directory)
     config = _read_config(directory / CONFIG)
     _check_weights(directory)
     flow = create_model(
@@ -129,6 +146,28 @@ def save_preset(flow: Flow, directory: str | os.PathLike, metadata: dict | None 
         twin.save_weights(beside / WEIGHTS)
         own = {"parameters": flow.count_params(), "weights_sha256": files.sha256(beside / WEIGHTS)}
         files.write_json(beside / METADATA, {**(metadata or {}), **own, "versions": _versions()})
+
+
+def _load_keras(path: Path) -> Flow:
+    import keras
+
+    from flowzoo.flow import Flow
+
+    try:
+        flow = keras.saving.load_model(path)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise ValueError(f"{path} cannot be loaded: {_reason(error)}") from error
+    if not isinstance(flow, Flow):
+        raise ValueError(f"{path} holds a {type(flow).__name__}, not a flow.")
+    return flow
+
+
+def _reason(error: Exception) -> str:
+    """The line that says what is wrong; Keras puts a model's whole configuration before it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
+    causes = [line for line in lines if line.startswith("Exception encountered: ")]
+    reason = causes[-1].removeprefix("Exception encountered: ") if causes else lines[0]
+    return textwrap.shorten(reason, 300, placeholder=" ...")
 
 
 def _index() -> list[dict]:

@@ -301,23 +301,21 @@ def check_seeds(flow: Flow) -> None:
 
 
 def check_distribution(flow: Flow) -> None:
-    """As a TFP distribution it has the flow's density, for samples with and without sample dimensions."""
-    _, _, context = _points(flow, 2)
-    distribution = flow.distribution(context)
-    batch = () if context is None else (2,)
+    """As a TFP distribution it has the flow's density, with and without sample dimensions in front."""
+    x, _, context = _points(flow, 6)
+    context = None if context is None else context[:2]
+    distribution, batch = flow.distribution(context), () if context is None else (2,)
     tolerance = _AGREEMENT[flow.variable_dtype]
     for shape in ((), (3,)):
         draws = distribution.sample(shape, seed=(0, 1))
         wanted = (*shape, *batch, *flow.event_shape)
         assert draws.shape == wanted, f"sample({shape}) has shape {draws.shape}, wanted {wanted}"
-        rows = tf.reshape(draws, [-1, *flow.event_shape])
-        contexts_ = None if context is None else tf.tile(context, [rows.shape[0] // 2, 1])
-        z, log_det = flow.bijector(contexts_).inverse_and_log_det(rows)
-        wanted = tf.reshape(
-            flow.base.log_prob(z, contexts_) + log_det, draws.shape[: len(shape) + len(batch)]
-        )
-        got = distribution.log_prob(draws)
-        _assert_close(got, wanted, tolerance, f"log_prob of the TFP distribution, samples of shape {shape}")
+        rows = x[: math.prod((*shape, *batch))]
+        each = None if context is None else tf.tile(context, [len(rows) // 2, 1])
+        z, log_det = flow.bijector(each).inverse_and_log_det(rows)
+        wanted = tf.reshape(flow.base.log_prob(z, each) + log_det, [*shape, *batch])
+        got = distribution.log_prob(tf.reshape(rows, draws.shape))
+        _assert_close(got, wanted, tolerance, f"log_prob of the TFP distribution, sample shape {shape}")
 
 
 # -- promises about files ----------------------------------------------------------------------

@@ -11,7 +11,7 @@ SMALL = {
     "layers": 2,
     "steps": 2,
     "levels": 1,
-    "blocks": 1,
+    "blocks": 0,
     "bins": 4,
     "hidden_units": (8,),
     "channels": 4,
@@ -33,6 +33,12 @@ def cases(events):
         if kind in flowzoo.model_info(name).events
         for context in (None, (3,))
     ]
+
+
+def marks_of(check, name, event, context):
+    """Conditional images are slow to trace; what is particular about them, the other checks see."""
+    dear = (testing.check_runtimes, testing.check_saving, testing.check_saved_model)
+    return [pytest.mark.slow] if check in dear and context and len(event) == 3 else []
 
 
 # Flows are dear to build and the checks leave them as they are: each is made once.
@@ -60,8 +66,16 @@ def test_float64(made, check, name, event, context):
     check(made("float64", name, event, context))
 
 
-@pytest.mark.parametrize("check", testing.FLOAT32_CHECKS)
-@pytest.mark.parametrize(("name", "event", "context"), cases(EVENTS))
+@pytest.mark.parametrize(
+    ("check", "name", "event", "context"),
+    [
+        pytest.param(
+            check, *case.values, id=f"{case.id}-{check.__name__}", marks=marks_of(check, *case.values)
+        )
+        for case in cases(EVENTS)
+        for check in testing.FLOAT32_CHECKS
+    ],
+)
 def test_float32(made, check, name, event, context):
     check(made("float32", name, event, context))
 

@@ -102,9 +102,7 @@ class ConditionalGaussian(_ScaledNormal):
 
     def loc_and_log_scale(self, context):
         parameters = tf.matmul(context, self.kernel.value) + self.bias.value
-        loc, raw = (
-            tf.reshape(part, [-1, *self.event_shape]) for part in tf.split(parameters, 2, axis=-1)
-        )
+        loc, raw = (tf.reshape(part, [-1, *self.event_shape]) for part in tf.split(parameters, 2, axis=-1))
         return loc, self.scale_bound * tf.tanh(raw / self.scale_bound)
 
     def get_config(self):
@@ -168,7 +166,8 @@ class FullGaussian(Normal):
     def _inverse_matrix(self):
         size = self.loc.shape[0]
         matrix, _ = self._matrix_and_log_det()
-        # Ones on the rest of the diagonal: the inverse of a power of two is only padded.
+        # Padded to a power of two with ones on the diagonal: the inverse is padded likewise.
         rest = 2 ** math.ceil(math.log2(size)) - size
-        padded = tf.pad(matrix, [[0, rest], [0, rest]]) + np.diag([0] * size + [1] * rest).astype(matrix.dtype.name)
+        ones = tf.constant(np.diag([0.0] * size + [1.0] * rest), matrix.dtype)
+        padded = tf.pad(matrix, [[0, rest], [0, rest]]) + ones
         return lower_triangular_inverse(padded[None])[0, :size, :size]

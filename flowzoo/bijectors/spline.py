@@ -101,6 +101,8 @@ class RationalQuadraticSpline(FusedBijector):
     @staticmethod
     def parameters_size(bins: int) -> int:
         """Number of parameters of an element: ``3 * bins - 1``."""
+        if bins < 2:
+            raise ValueError(f"bins must be >= 2; got {bins}.")
         return 3 * bins - 1
 
     def _inverse_and_log_det(self, x):
@@ -160,9 +162,13 @@ class RationalQuadraticSpline(FusedBijector):
             ends.append(right_end)
         passed = tf.expand_dims(value, self._axis) >= tf.stack(ends, self._axis)
         passed = tf.cast(passed, self.dtype)
-        one = tf.expand_dims(tf.ones_like(value), self._axis)
-        below = tf.concat([passed, tf.zeros_like(one)], self._axis)
-        return below, tf.concat([one, passed], self._axis) - below
+        below = self._pad(passed, [0, 1], 0.0)
+        return below, self._pad(passed, [1, 0], 1.0) - below
+
+    def _pad(self, mask, before_and_after, value):
+        paddings = [[0, 0] for _ in mask.shape]
+        paddings[self._axis] = before_and_after
+        return tf.pad(mask, paddings, constant_values=value)
 
     def _pick(self, mask, values):
         return tf.reduce_sum(mask * values, self._axis)

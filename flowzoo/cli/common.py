@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -44,52 +43,18 @@ def load_flow(model: str) -> Flow:
 
     Raises:
         ValueError: If there is no such preset, or the file holds no flow.
-        FileNotFoundError: If there is no such .keras file.
     """
-    from flowzoo.presets import find_preset
+    from flowzoo.presets import find_flow, from_pretrained
 
     path = Path(model).expanduser()
-    if path.suffix == ".keras":
-        return _load_keras(path)
-    preset = find_preset(path / "preset" if (path / "preset").is_dir() else _name_or_path(model))
+    flow = find_flow(path / "preset" if (path / "preset").is_dir() else _name_or_path(model))
     import_tensorflow()
-    from flowzoo import from_pretrained
-
-    return from_pretrained(preset)
+    return from_pretrained(flow)
 
 
 def _name_or_path(model: str) -> str | Path:
     path = Path(model).expanduser()
-    return path if path.is_dir() else model
-
-
-def _load_keras(path: Path) -> Flow:
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    import_tensorflow()
-    import keras
-
-    from flowzoo import bases, conditioners, layers
-    from flowzoo.flow import Flow
-
-    for package in (bases, conditioners, layers):
-        for name in package.__all__:
-            getattr(package, name)  # Keras finds only classes whose modules have been imported.
-    try:
-        flow = keras.saving.load_model(path)
-    except (ValueError, TypeError, OSError, KeyError) as error:
-        raise ValueError(f"{path} cannot be loaded: {_reason(error)}") from error
-    if not isinstance(flow, Flow):
-        raise ValueError(f"{path} holds a {type(flow).__name__}, not a flow.")
-    return flow
-
-
-def _reason(error: Exception) -> str:
-    """The line that says what is wrong; Keras puts a model's whole configuration before it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
-    causes = [line for line in lines if line.startswith("Exception encountered: ")]
-    reason = causes[-1].removeprefix("Exception encountered: ") if causes else lines[0]
-    return textwrap.shorten(reason, 300, placeholder=" ...")
+    return path if path.exists() else model
 
 
 def check_model(name: str, options: dict[str, Any]) -> None:

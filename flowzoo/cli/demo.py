@@ -16,7 +16,6 @@ import typer
 from flowzoo.cli.common import describe_metrics
 from flowzoo.cli.console import complain, examples, verbosity
 from flowzoo.cli.quiet import import_tensorflow
-from flowzoo.cli.sample import as_grey_levels
 
 if TYPE_CHECKING:
     import keras
@@ -118,8 +117,8 @@ def _evaluate(flow: Flow, test: np.ndarray) -> None:
 def _draw(flow: Flow, test: np.ndarray, out: Path, seed: int) -> None:
     from flowzoo import plots
 
-    plots.save_image_grid(as_grey_levels(flow, flow.sample(64, seed=seed).numpy()), out / "samples.png")
-    plots.save_image_grid(as_grey_levels(flow, test[:64]), out / "data.png")
+    plots.save_image_grid(flow.sample(64, seed=seed), out / "samples.png", levels=GREY_LEVELS)
+    plots.save_image_grid(test[:64], out / "data.png", levels=GREY_LEVELS)
     typer.echo(f"    {out / 'samples.png'}, {out / 'data.png'}")
 
 

@@ -47,6 +47,7 @@ def run(
     columns: Columns = None,
     out: Annotated[Path | None, typer.Option(help="Run directory; runs/MODEL_DATA by default.")] = None,
     seed: Annotated[int, typer.Option(help="Of the weights, the noise and the order.")] = 0,
+    missing: Annotated[str, typer.Option(help="A file's rows with missing values: error or drop.")] = "error",
     data_dir: DataDir = None,
     no_download: NoDownload = False,
 ) -> None:
@@ -62,10 +63,14 @@ def run(
     request = Request(data, "train", parse_columns(columns), None, data_dir, not no_download)
     request.check()
     import_tensorflow()
-    rows, is_image = _look_at(request)
+    from flowzoo.data import dataset_info
+
+    rows, is_image = _look_at(request, missing)
+    if is_image and not is_file(data):
+        options.setdefault("pixel_levels", dataset_info(data).pixel_levels)
     recipe = _recipe(
         {"name": model, "options": options},
-        _data_section(request, rows, is_image, batch_size),
+        _data_section(request, rows, is_image, batch_size) | {"missing": missing},
         {
             "epochs": epochs,
             "learning_rate": learning_rate,
@@ -77,7 +82,7 @@ def run(
     train_recipe(recipe, out, data_dir, download=not no_download)
 
 
-def _look_at(request: Request) -> tuple[int, bool]:
+def _look_at(request: Request, missing: Any) -> tuple[int, bool]:
     """Number of training rows, and whether they are images."""
     from flowzoo.data import dataset_info, describe_file, load
 
@@ -85,7 +90,9 @@ def _look_at(request: Request) -> tuple[int, bool]:
         info = dataset_info(request.data)
         return round(info.splits["train"] * 0.9), len(info.event_shape) == 3
     shape = describe_file(request.data, request.columns).event_shape
-    rows = int(load(request.data, "train", columns=request.columns, cache=False).cardinality())
+    rows = int(
+        load(request.data, "train", columns=request.columns, missing=missing, cache=False).cardinality()
+    )
     return rows, len(shape) == 3
 
 

@@ -75,7 +75,7 @@ def _write(flow: Flow, x: np.ndarray, out: Path, columns: list[str] | None) -> N
     from flowzoo import files, plots
 
     if out.suffix.lower() == ".png" and flow.is_image:
-        plots.save_image_grid(as_grey_levels(flow, x), out)
+        plots.save_image_grid(x, out, levels=flow.pixel_levels or 256)
     elif out.suffix.lower() == ".png":
         plots.save_scatter(x, out)
     else:
@@ -122,11 +122,3 @@ def whole_steps(flow: Flow, x: np.ndarray) -> np.ndarray:
     safe = np.where(step > 0, step, 1.0)
     x = np.where(step > 0, np.floor(x / safe) * safe, x).astype(x.dtype)
     return np.clip(x, 0, 255).astype(np.uint8) if flow.input_dtype == "uint8" else x
-
-
-def as_grey_levels(flow: Flow, x: np.ndarray) -> np.ndarray:
-    """Pixels of any range, 0..16 say, stretched to 0..255."""
-    from flowzoo.layers import Logit
-
-    levels = next((layer.high for layer in flow.preprocessing if isinstance(layer, Logit)), 256.0)
-    return np.floor(x) * (255.0 / (levels - 1.0))

@@ -33,6 +33,7 @@ class DatasetInfo:
         splits: Rows of each split.
         licence: Under which the data may be used.
         source: Where the data come from: a URL.
+        pixel_levels: Images: number of values of a pixel.
     """
 
     name: str
@@ -43,6 +44,7 @@ class DatasetInfo:
     splits: Mapping[str, int]
     licence: str
     source: str
+    pixel_levels: int = 256
 
 
 @dataclass(frozen=True)

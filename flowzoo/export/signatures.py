@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from flowzoo.checks import show_shape
 from flowzoo.flow import Flow
 
 
@@ -88,10 +89,11 @@ def _checked(tensor, spec):
     # Hides the static shape, from which the check would be optimised away.
     hidden = tf.raw_ops.PlaceholderWithDefault(input=tensor, shape=None)
     wanted = spec.shape.as_list()
-    shown = "(" + ", ".join("N" if size is None else str(size) for size in wanted) + ")"
-    message = f"{spec.name} must have shape {shown}"
-    with tf.control_dependencies([tf.debugging.assert_equal(tf.rank(hidden), len(wanted), message)]):
-        shape = tf.shape(hidden)
-    sizes = tf.constant(wanted[1:], tf.int32)
-    with tf.control_dependencies([tf.debugging.assert_equal(shape[1:], sizes, message)]):
+    message = f"{spec.name} must have shape {show_shape(wanted)}"
+    # Rank and sizes in one comparison: a check of the rank alone is optimised away, because the
+    # signature "knows" the rank. The first size may be any; -1 stands behind the last and for a scalar's.
+    shape, end = tf.shape(hidden), tf.fill([len(wanted) + 1], -1)
+    got = tf.concat([tf.minimum(shape[:1], 0), shape[1:], end], axis=0)[: len(wanted) + 1]
+    right = tf.constant([0, *wanted[1:], -1], tf.int32)
+    with tf.control_dependencies([tf.debugging.assert_equal(got, right, message)]):
         return tf.ensure_shape(tf.identity(hidden), wanted)

@@ -19,7 +19,7 @@ from flowzoo.flow import Flow
 from flowzoo.registry import create_model
 from flowzoo.training.optimizer import make_optimizer
 
-BEST, LAST = "best.weights.h5", "last.weights.h5"
+RECIPE, BEST, LAST = "config.yaml", "best.weights.h5", "last.weights.h5"
 
 
 def train(
@@ -48,6 +48,7 @@ def train(
         ValueError: Before the first step, on data or options that cannot work.
         FileExistsError: If the directory holds another run.
     """
+    plots.check_available()
     run_dir = _prepare(Path(run_dir), config)
     keras.utils.set_random_seed(config.seed)
     datasets: dict[str, Any] = {
@@ -56,6 +57,10 @@ def train(
     flow = _create(config, datasets["train"])
     steps = config.training.epochs * int(datasets["train"].cardinality())
     flow.compile(make_optimizer(config.training, steps), jit_compile=config.training.jit_compile)
+    flow.adapt(datasets["train"])
+    # Not before: a run whose data were refused must not be in the way of the next.
+    with files.replacing(run_dir / RECIPE) as beside:
+        beside.write_text(dump_config(config))
     start = time.monotonic()
     history = flow.fit(
         datasets["train"],
@@ -84,13 +89,11 @@ def train(
 
 def _prepare(run_dir: Path, config: ZooConfig) -> Path:
     run_dir.mkdir(parents=True, exist_ok=True)
-    resolved, text = run_dir / "config.yaml", dump_config(config)
-    if resolved.exists() and resolved.read_text() != text:
+    recipe = run_dir / RECIPE
+    if recipe.exists() and recipe.read_text() != dump_config(config):
         raise FileExistsError(
             f"{run_dir} holds a run of another recipe; choose another directory (or delete it)."
         )
-    with files.replacing(resolved) as beside:
-        beside.write_text(text)
     return run_dir
 
 
@@ -98,7 +101,7 @@ def _load(config, part, data_dir, download):
     split = getattr(config.data, part)
     if split is None:
         return None
-    return data.load(
+    dataset = data.load(
         config.data.source,
         split,
         batch_size=config.data.batch_size,
@@ -108,8 +111,17 @@ def _load(config, part, data_dir, download):
         data_dir=data_dir,
         download=download,
         columns=config.data.columns,
+        missing=config.data.missing,
         labels=config.model.context_shape is not None,
     )
+    return dataset if config.model.context_shape is None else _one_hot(dataset, config.model.context_shape)
+
+
+def _one_hot(dataset, context_shape):
+    """Class labels as the vectors that contexts are."""
+    if dataset.element_spec[1].dtype.is_floating:
+        return dataset
+    return dataset.map(lambda x, label: (x, tf.one_hot(label, context_shape[0])), tf.data.AUTOTUNE)
 
 
 def _create(config: ZooConfig, dataset: tf.data.Dataset) -> Flow:
@@ -169,7 +181,9 @@ def _draw(flow: Flow, history: dict, run_dir: Path) -> None:
     if flow.context_shape is not None:
         return
     if flow.is_image:
-        plots.save_image_grid(flow.sample(64, seed=0), run_dir / "samples.png")
+        plots.save_image_grid(
+            flow.sample(64, seed=0), run_dir / "samples.png", levels=flow.pixel_levels or 256
+        )
     elif flow.event_shape == (2,):
         plots.save_scatter(flow.sample(5000, seed=0), run_dir / "samples.png")
 

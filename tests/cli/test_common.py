@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from flowzoo import presets
 from flowzoo.cli import common
 
 
@@ -47,7 +48,7 @@ def test_a_keras_file_must_hold_a_flow(tmp_path):
 
 def test_the_reason_of_keras_is_found_and_short():
     error = ValueError("could not\n\nconfig={...}\n\nException encountered: no class 'A' " + "x " * 500)
-    reason = common._reason(error)
+    reason = presets._reason(error)
     assert reason.startswith("no class 'A'")
     assert len(reason) <= 300
 

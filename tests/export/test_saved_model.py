@@ -125,28 +125,45 @@ def test_bad_rows_leave_their_neighbours_alone(signatures, rows):
         assert np.isfinite(output).all(), f"{name} answers NaN, which is no JSON"
 
 
+def answer(exported, name, **inputs):
+    """Straight to the runtime, which checks shapes against the signature as little as a server does."""
+    v1 = tf.compat.v1
+    with v1.Session(graph=tf.Graph()) as session:
+        signature = v1.saved_model.load(session, ["serve"], str(exported)).signature_def[name]
+        feed = [signature.inputs[key].name for key in inputs]
+        fetch = [tensor.name for tensor in signature.outputs.values()]
+        function = session._make_callable_from_options(config_pb2.CallableOptions(feed=feed, fetch=fetch))
+        return function(*inputs.values())
+
+
+X, CONTEXT = r"x must have shape \(N, 2\)", r"context must have shape \(N, 3\)"
+
+
 @pytest.mark.parametrize(
     ("x_shape", "context_shape", "message"),
     [
-        ((4, 3), (4, 3), r"x must have shape \(N, 2\)"),
-        ((4, 2), (4, 2), r"context must have shape \(N, 3\)"),
-        ((2,), (1, 3), r"x must have shape \(N, 2\)"),
-        ((), (1, 3), r"x must have shape \(N, 2\)"),
-        ((4, 2), (3, 3), "x and context|context and x"),
+        ((4, 3), (4, 3), X),
+        ((2,), (1, 3), X),
+        ((), (1, 3), X),
+        ((4, 2, 1), (4, 3), X),
+        ((4, 2), (4, 2), CONTEXT),
+        ((4, 2), (3,), CONTEXT),
+        ((4, 2), (3, 3), "context and x differ in their rows"),
     ],
 )
 def test_wrong_shapes_are_answered_by_a_sentence(exported, x_shape, context_shape, message):
-    v1 = tf.compat.v1
-    with v1.Session(graph=tf.Graph()) as session:
-        meta = v1.saved_model.load(session, ["serve"], str(exported))
-        signature = meta.signature_def["log_prob"]
-        # Straight to the runtime, which checks shapes against the signature as little as a server does.
-        feed = [signature.inputs[key].name for key in ("x", "context")]
-        fetch = [signature.outputs["log_prob"].name]
-        options = config_pb2.CallableOptions(feed=feed, fetch=fetch)
-        function = session._make_callable_from_options(options)
-        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
-            function(np.zeros(x_shape, np.float32), np.zeros(context_shape, np.float32))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        answer(exported, "log_prob", x=np.zeros(x_shape, "f"), context=np.zeros(context_shape, "f"))
+
+
+@pytest.mark.parametrize(
+    ("seed", "temperature", "message"),
+    [(7, [1.0], r"seed must have shape \(N,\)"), ([[7]], [1.0], "seed must"), ([7], 1.0, "temperature must")],
+)
+def test_scalar_seeds_and_temperatures_are_answered_by_a_sentence(exported, seed, temperature, message):
+    inputs = {"seed": np.array(seed, np.int64), "temperature": np.array(temperature, "f")}
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        answer(exported, "sample", **inputs, context=np.zeros((1, 3), "f"))
 
 
 def test_versions_count_up_and_litter_is_not_left(flow, tmp_path):
