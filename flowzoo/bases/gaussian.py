@@ -113,10 +113,10 @@ class ConditionalGaussian(_ScaledNormal):
 class FullGaussian(Normal):
     """A normal with a learned mean and a learned full covariance; standard when new.
 
-    What is learned is the lower triangular factor A, with a positive diagonal, of the precision
-    ``A^T A``: a log-density takes one product, ``A (z - loc)``, and no solver. Samples take ``loc + A^-1 noise``
-    with A inverted once a call by log2(D) levels of matrix products (`lower_triangular_inverse`). There are
-    D (D + 1) / 2 weights in A for D numbers an event. The temperature multiplies the noise.
+    What is learned is the lower triangular factor A, with a positive diagonal, of the precision ``A^T A``,
+    D (D + 1) / 2 weights for D numbers an event: a log-density takes one product, ``A (z - loc)``, and
+    no solver. Samples are ``loc + A^-1 noise``, with A inverted once a call by log2(D) levels of matrix
+    products (see `lower_triangular_inverse`). The temperature multiplies the noise.
 
     Example:
         >>> import tensorflow as tf

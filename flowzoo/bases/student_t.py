@@ -23,8 +23,8 @@ class StudentT(Base):
     For data with heavy tails: a flow of bounded slope on a normal base has light ones (Jaini et al.,
     "Tails of Lipschitz triangular flows", 2020). The temperature multiplies the latents.
 
-    Samples are Bailey's: ``sqrt(df (U^(-2/df) - 1)) cos(2 pi V)`` with two uniforms for each number, exact for
-    any degrees of freedom, and without the rejections that would need a number of draws nobody knows.
+    Samples are Bailey's, ``sqrt(df (U^(-2/df) - 1)) cos(2 pi V)`` with two uniforms for each number: exact
+    for any degrees of freedom, and without rejections, which would need nobody knows how many draws.
 
     Args:
         df: Degrees of freedom to start from; at 30 a density near the standard normal's.

@@ -234,8 +234,8 @@ class _ForwardSweep(_Sweep):
         offsets = [self._offset(k) for k in range(products)]
         far = tf.transpose(rows)
 
-        def body(i, log_det, known, *held):
-            held = [tf.cast(known, self.dtype), *held]
+        def body(i, log_det, known, *buffers):
+            held = [tf.cast(known, self.dtype), *buffers]
 
             def product(k, h):
                 if k > 0:
@@ -302,8 +302,8 @@ class _ReverseSweep(_Sweep):
         count, products = tf.shape(v)[0], len(self.kernels)
         v_columns = tf.transpose(v)
 
-        def body(i, result, *held):
-            held = [None, *held]
+        def body(i, result, *buffers):
+            held = [None, *buffers]
 
             def product(k, h):
                 """Takes the gradient of product k's outputs at step i, gives that of its inputs."""

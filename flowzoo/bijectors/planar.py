@@ -73,9 +73,9 @@ class Planar(FusedBijector):
 def invertible(w: tf.Tensor, u: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """``u' = u + (m(w.u) - w.u) w / |w|^2`` with w.u' above -1, and w.u' itself.
 
-    The paper's ``m(p) = -1 + log(1 + exp(p))`` moves u = 0 away from 0, and the further the smaller w is. Ours,
-    ``m(p) = p + p^2 / (c + sqrt(c^2 + p^2))``, has m(0) = 0 and slope 1 there: u = 0 is the identity, and w = 0 no
-    singularity. It is smooth, increasing, and above ``-c = MIN_SLOPE - 1``.
+    The paper's ``m(p) = -1 + log(1 + exp(p))`` moves u = 0 away from 0, the further the smaller w is. Ours is
+    ``m(p) = p + p^2 / (c + sqrt(c^2 + p^2))``: smooth, increasing, above ``-c = MIN_SLOPE - 1``, and m(0) = 0
+    with slope 1. So u = 0 is the identity, and w = 0 no singularity.
 
     Args:
         w: ``[..., D]``.
@@ -93,7 +93,7 @@ def invertible(w: tf.Tensor, u: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _solve(t, slope):
-    """s with ``s + slope * tanh(s) = t``."""
+    """The root s of ``s + slope * tanh(s) = t``."""
 
     def equation(s):
         height = tf.tanh(s)

@@ -11,12 +11,12 @@ from flowzoo.bijectors.planar import MIN_SLOPE
 
 
 class Radial(FusedBijector):
-    """K steps ``y = x + beta' (x - center) / (alpha' + r)``, ``r = |x - center|``, the first nearest to the data.
+    """K steps ``y = x + beta' (x - center) / (alpha' + |x - center|)``, the first one nearest to the data.
 
-    A step is invertible where ``beta' > -alpha'`` (appendix A.2 of the paper). So ``alpha' = softplus(alpha)``
-    and ``beta' = alpha' m`` with ``m = softplus(beta + offset) - c`` above ``-c = MIN_SLOPE - 1``; the offset
-    makes beta = 0 the identity. With ``q = alpha' / (alpha' + r)`` the log-det is
-    ``(D - 1) log(1 + m q) + log(1 + m q^2)``.
+    A step is invertible where ``beta' > -alpha'`` (appendix A.2 of the paper). So alpha' is
+    ``softplus(alpha)`` and beta' is ``alpha' m`` with ``m = softplus(beta + offset) - c`` above
+    ``-c = MIN_SLOPE - 1``; the offset makes beta = 0 the identity. With ``r = |x - center|`` and
+    ``q = alpha' / (alpha' + r)`` the log-det is ``(D - 1) log(1 + m q) + log(1 + m q^2)``.
 
     The other direction, which the paper leaves to numerical search, has a closed form: from the radius R
     after a step, r is the positive root of ``r^2 - (R - alpha' (1 + m)) r - alpha' R = 0``.
@@ -68,7 +68,7 @@ class Radial(FusedBijector):
             stretch = m * q
             part = around * tf.math.log1p(stretch) + tf.math.log1p(stretch * q)
             if solve:
-                values, log_det = values - away * (stretch / (1.0 + stretch)), log_det - part
+                values, log_det = center + away / (1.0 + stretch), log_det - part
             else:
                 values, log_det = values + away * stretch, log_det + part
         return values, log_det[..., 0]

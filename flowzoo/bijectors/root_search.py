@@ -32,7 +32,7 @@ def increasing_root(equation: Equation, start: tf.Tensor, iterations: int) -> tf
     Returns:
         The roots, of the shape of `start`.
 
-    Source: Ostrowski, "Solution of Equations and Systems of Equations" (1966), chapter 9.
+    Source: Ostrowski, "Solution of Equations and Systems of Equations" (1966), on Fourier's conditions.
 
     Example:
         >>> import tensorflow as tf

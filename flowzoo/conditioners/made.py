@@ -157,12 +157,8 @@ class MADE(Conditioner):
         return tf.reshape(flat, tf.concat([tf.shape(flat)[:-1], [self.parameters, self.columns]], axis=0))
 
     def call(self, x, context=None, training=False):
-        activate = None
-        if self.drop is not None and training:
-
-            def activate(h):
-                return self.drop(self.activation(h), training=True)
-
+        drop = self.drop if training else None
+        activate = None if drop is None else lambda h: drop(self.activation(h), training=True)
         return self.full_pass(self.weights_now(), x, context, activate)
 
     def get_config(self):

@@ -86,8 +86,8 @@ class CouplingLayer(FlowLayer):
 
     @classmethod
     def from_config(cls, config):
-        config["conditioner"] = keras.saving.deserialize_keras_object(config["conditioner"])
-        return cls(**config)
+        conditioner = keras.saving.deserialize_keras_object(config["conditioner"])
+        return cls(**{**config, "conditioner": conditioner})
 
 
 @keras.saving.register_keras_serializable("flowzoo")

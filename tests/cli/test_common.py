@@ -31,7 +31,7 @@ def test_a_keras_file_loads_in_a_fresh_process(image_file):
 def test_model_is_nothing_of_that(tmp_path):
     with pytest.raises(ValueError, match="There is no preset 'nope'"):
         common.load_flow("nope")
-    with pytest.raises(FileNotFoundError, match=r"There is no file nope\.keras"):
+    with pytest.raises(ValueError, match=r"There is no file nope\.keras"):
         common.load_flow("nope.keras")
     with pytest.raises(ValueError, match="is no preset"):
         common.load_flow(str(tmp_path))
