@@ -270,7 +270,7 @@ def check_rows(flow: Flow) -> None:
         assert among[row] == density[row], (
             f"log_prob of a row is {among[row]} among rows of {neighbour}, and {density[row]} among others"
         )
-    alone = [None if t is None else t[row : row + 1] for t in (x, context, seeds, temperature)]
+    alone: Any = [None if t is None else t[row : row + 1] for t in (x, context, seeds, temperature)]
     _assert_close(flow.log_density(*alone[:2]), density[row : row + 1], tolerance, "log_prob of a row alone")
     noise = flow.base.sample(seeds, temperature, context)
     noise_alone = flow.base.sample(alone[2], alone[3], alone[1])
@@ -381,7 +381,7 @@ def check_messages(flow: Flow) -> None:
     wide, late = np.zeros((*x.shape[:-1], x.shape[-1] + 1)), x.copy()
     late[1].flat[0] = math.nan
     latents = np.zeros((2, math.prod(flow.latent_shape) + 1))
-    cases = [
+    cases: list[Any] = [
         ((flow.log_prob, wide, context), [wanted, _show(*wide.shape)]),
         ((flow.encode, x[0], context), [wanted, "x[None]"]),
         ((flow.log_prob, x.astype(str), context), ["numbers", "string"]),
@@ -392,7 +392,7 @@ def check_messages(flow: Flow) -> None:
         given = np.zeros((2, 3))
         cases += [((f, a, given), ["takes no context"]) for f, a in ((flow.log_prob, x), (flow.sample, 2))]
     else:
-        size = flow.context_shape[0]
+        (size,) = context.shape[1:]
         shown = _show("N", size)
         cases += [
             ((flow.log_prob, x), ["conditional", shown]),

@@ -1,5 +1,8 @@
 import json
+import subprocess
+import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -92,6 +95,42 @@ def test_a_flow_assembled_by_hand_is_refused_with_the_way_out(tmp_path):
     with pytest.raises(ValueError, match=r"assembled by hand.*register_model.*flow\.save"):
         Flow([ActNorm()], (2,)).save_to_preset(tmp_path / "preset")
     assert not (tmp_path / "preset").exists()
+
+
+# -- .keras files ----------------------------------------------------------------------------
+READER = """
+import sys
+import flowzoo
+import numpy as np
+
+held = np.load(sys.argv[2])
+flow = flowzoo.from_pretrained(sys.argv[1])
+got = flow.log_density(held["x"], held["context"])
+np.testing.assert_array_equal(got, held["log_density"])
+"""
+
+
+def test_a_fresh_process_loads_a_keras_file(flow, tmp_path, rng):
+    """Nothing but `import flowzoo` has registered our classes with Keras there."""
+    x, context = rng.normal(5, 3, (4, 2)).astype("f"), rng.normal(size=(4, 3)).astype("f")
+    flow.save(tmp_path / "flow.keras")
+    np.savez(tmp_path / "held.npz", x=x, context=context, log_density=flow.log_density(x, context))
+    files = [str(tmp_path / name) for name in ("flow.keras", "held.npz")]
+    done = subprocess.run(
+        [sys.executable, "-c", READER, *files], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_keras_file_that_is_missing_broken_or_another_model_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"There is no file .*none\.keras"):
+        flowzoo.from_pretrained(tmp_path / "none.keras")
+    (tmp_path / "broken.keras").write_text("no zip")
+    with pytest.raises(ValueError, match=r"broken\.keras cannot be loaded"):
+        flowzoo.from_pretrained(tmp_path / "broken.keras")
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "dense.keras")
+    with pytest.raises(ValueError, match=r"dense\.keras holds a Sequential, not a flow"):
+        flowzoo.from_pretrained(tmp_path / "dense.keras")
 
 
 # -- damage ----------------------------------------------------------------------------------

@@ -164,10 +164,4 @@ class FullGaussian(Normal):
         return tf.where(rows == columns, tf.exp(log_diagonal), lower), tf.reduce_sum(log_diagonal)
 
     def _inverse_matrix(self):
-        size = self.loc.shape[0]
-        matrix, _ = self._matrix_and_log_det()
-        # Padded to a power of two with ones on the diagonal: the inverse is padded likewise.
-        rest = 2 ** math.ceil(math.log2(size)) - size
-        ones = tf.constant(np.diag([0.0] * size + [1.0] * rest), matrix.dtype)
-        padded = tf.pad(matrix, [[0, rest], [0, rest]]) + ones
-        return lower_triangular_inverse(padded[None])[0, :size, :size]
+        return lower_triangular_inverse(self._matrix_and_log_det()[0])

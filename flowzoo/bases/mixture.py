@@ -87,11 +87,10 @@ class Mixture(Base):
     def _chosen(self, seeds):
         """Component of each row as one-hot ``[N, K]``, by inversion of the cumulative weights."""
         uniform = tf.cast(random.uniform(seeds, 1, _COMPONENT), self.variable_dtype)
-        ends = tf.cumsum(tf.nn.softmax(self.logits.value))[:-1]
-        # The first starts below every uniform and the last ends above, whatever rounding does to their sum.
-        above_start = tf.pad(uniform >= ends, [[0, 0], [1, 0]], constant_values=True)
-        below_end = tf.pad(uniform < ends, [[0, 0], [0, 1]], constant_values=True)
-        return tf.cast(above_start & below_end, self.variable_dtype)
+        inner = tf.cumsum(tf.nn.softmax(self.logits.value))[:-1]
+        # The first starts below every uniform and the last ends above, whatever rounding does to the sum.
+        start, end = tf.concat([[-1.0], inner], axis=0), tf.concat([inner, [2.0]], axis=0)
+        return tf.cast((uniform >= start) & (uniform < end), self.variable_dtype)
 
     def _pick(self, chosen, weight):
         """Rows ``[N, *event_shape]`` of a weight ``[K, *event_shape]``."""

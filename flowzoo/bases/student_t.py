@@ -73,7 +73,7 @@ class StudentT(Base):
     def log_prob(self, z, context=None):
         df = self.df
         constant = log_gamma_step(0.5 * df) - 0.5 * tf.math.log(math.pi * df)
-        tail = 0.5 * (df + 1.0) * tf.math.log1p(tf.square(z) / df)
+        tail = 0.5 * (df + 1.0) * tf.math.log(1.0 + tf.square(z) / df)
         return tf.reduce_sum(constant - tail, axis=list(range(-len(self.event_shape), 0)))
 
     def sample(self, seeds, temperature, context=None):
@@ -99,7 +99,7 @@ def log_gamma_step(x: tf.Tensor) -> tf.Tensor:
     """
     steps = tf.constant(np.arange(8.0), x.dtype)
     below = x[..., None] + steps
-    recurrence = tf.reduce_sum(tf.math.log1p(0.5 / below), axis=-1)
+    recurrence = tf.reduce_sum(tf.math.log(1.0 + 0.5 / below), axis=-1)
     y = 1.0 / (x + 8.0)
     y2 = y * y
     series = y * (-1 / 8 + y2 * (1 / 192 + y2 * (-1 / 640 + y2 * (17 / 14336 - y2 * (31 / 18432)))))

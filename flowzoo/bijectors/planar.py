@@ -63,7 +63,7 @@ class Planar(FusedBijector):
             if solve:
                 s = _solve(s, slope)
             height = tf.tanh(s)
-            part = tf.math.log1p(slope * (1.0 - height * height))
+            part = tf.math.log(1.0 + slope * (1.0 - height * height))
             values, log_det = (
                 (values - u * height, log_det - part) if solve else (values + u * height, log_det + part)
             )

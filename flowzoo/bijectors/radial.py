@@ -66,7 +66,7 @@ class Radial(FusedBijector):
                 r = _radius_before(r, alpha, m)
             q = alpha / (alpha + r)
             stretch = m * q
-            part = around * tf.math.log1p(stretch) + tf.math.log1p(stretch * q)
+            part = around * tf.math.log(1.0 + stretch) + tf.math.log(1.0 + stretch * q)
             if solve:
                 values, log_det = center + away / (1.0 + stretch), log_det - part
             else:

@@ -6,32 +6,35 @@ from flowzoo.bijectors import Affine, Chain, MultiScale, Squeeze
 from flowzoo.testing import check_bijector
 
 
-def scales(dtype=tf.float32, generator=None):
-    """Two scales of squeeze and one affine map: 4x4x1 -> 2x2x4, half goes on -> 1x1x8."""
-    generator = generator or np.random.default_rng(1)
-
-    def scale(data_shape, channels):
-        latent = (data_shape[0] // 2, data_shape[1] // 2, channels)
-        affine = Affine(generator.normal(size=channels), generator.normal(size=channels), latent, dtype=dtype)
-        return Chain([Squeeze(data_shape, dtype=dtype), affine], data_shape, dtype=dtype)
-
-    return [scale((4, 4, 1), 4), scale((2, 2, 2), 8)]
-
-
-def test_it_keeps_its_promises(rng):
-    bijector = MultiScale(scales(tf.float64), dtype=tf.float64)
-    assert (bijector.latent_shape, bijector.data_shape) == ((16,), (4, 4, 1))
-    check_bijector(bijector, rng.normal(size=(3, 16)))
+def scales(count=2, dtype=tf.float32):
+    """Each scale a squeeze and an affine map; of a 4x4x1 image: 2x2x4, half goes on, 1x1x8."""
+    generator = np.random.default_rng(1)
+    size, channels, chains = 2**count, 1, []
+    for _ in range(count):
+        data_shape, latent = (size, size, channels), (size // 2, size // 2, 4 * channels)
+        shift, log_scale = generator.normal(size=(2, 4 * channels))
+        affine = Affine(shift, log_scale, latent, dtype=dtype)
+        chains.append(Chain([Squeeze(data_shape, dtype=dtype), affine], data_shape, dtype=dtype))
+        size, channels = size // 2, 2 * channels
+    return chains
 
 
-def test_the_second_half_of_the_channels_leaves_first(rng):
-    first, second = scales()
-    x = rng.normal(size=(3, 4, 4, 1)).astype(np.float32)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_it_keeps_its_promises(rng, count):
+    bijector = MultiScale(scales(count, tf.float64), dtype=tf.float64)
+    assert bijector.data_shape == (2**count, 2**count, 1)
+    assert bijector.latent_shape == (4**count,)
+    check_bijector(bijector, rng.normal(size=(3, 4**count)))
+
+
+def test_the_second_half_of_the_channels_leaves_after_each_scale(rng):
+    first, second, third = scales(3)
+    x = rng.normal(size=(3, 8, 8, 1)).astype(np.float32)
     h = first.inverse(x)
-    wanted = np.concatenate(
-        [np.reshape(h[..., 2:], [3, 8]), np.reshape(second.inverse(h[..., :2]), [3, 8])], axis=1
-    )
-    np.testing.assert_array_equal(MultiScale([first, second]).inverse(x), wanted)
+    g = second.inverse(h[..., :2])
+    parts = [h[..., 2:], g[..., 4:], third.inverse(g[..., :4])]
+    wanted = np.concatenate([np.reshape(part, [3, -1]) for part in parts], axis=1)
+    np.testing.assert_array_equal(MultiScale([first, second, third]).inverse(x), wanted)
 
 
 def test_log_dets_of_the_scales_add_up(rng):

@@ -38,6 +38,14 @@ def test_it_is_the_composition_of_its_layers():
     np.testing.assert_allclose(network(images(2), context=context), wanted, rtol=1e-5, atol=1e-6)
 
 
+def test_a_plain_block_is_a_1x1_convolution_as_in_glow():
+    network = convnet(residual=False)
+    ((conv,),) = network.inner
+    assert conv.kernel.shape[:2] == (1, 1)
+    h = tf.nn.relu(conv(tf.nn.relu(network.first(images(2)))))
+    np.testing.assert_allclose(network(images(2)), network.last(h), rtol=1e-5, atol=1e-6)
+
+
 def test_it_sees_the_neighbours_of_a_pixel():
     network = convnet(blocks=0)
     x = images(1)
@@ -86,7 +94,9 @@ def test_a_weight_norm_network_starts_as_one_without():
     np.testing.assert_allclose(normed(images(2)), plain(images(2)), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("options", [{}, {"dropout": 0.1, "weight_norm": True, "activation": "gelu"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"dropout": 0.1, "weight_norm": True, "activation": "gelu"}, {"residual": False}]
+)
 def test_config_survives_json(options):
     network = convnet(**options)
     config = keras.saving.serialize_keras_object(network)

@@ -39,6 +39,15 @@ def test_adapt_reaches_every_scale(rng):
         np.testing.assert_allclose(latents.var(0), 1.0, rtol=1e-3)
 
 
+def test_adapt_goes_on_with_the_half_that_goes_on(rng):
+    layer = MultiScale([[Squeeze()], [ActNorm()]])
+    layer.build((None, 2, 2, 1))
+    # The four pixels of a block, as channels: the first two go on.
+    x = rng.normal([10.0, 20.0, 30.0, 40.0], 0.1, (100, 4)).reshape(100, 2, 2, 1)
+    layer.adapt(tf.constant(x, tf.float32))
+    np.testing.assert_allclose(layer.scales[1][0].shift, [10.0, 20.0], atol=0.1)
+
+
 def test_the_context_reaches_every_scale(rng):
     layer = multiscale(context=(None, 3))
     perturb(layer, 0.3)

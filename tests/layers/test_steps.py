@@ -62,7 +62,9 @@ def test_the_context_moves_every_parameter(rng, kind):
     x, context = rng.normal(size=(4, 3)), tf.constant(rng.normal(size=(4, 2)))
     z = layer.bijector(context).inverse(x)
     for row in range(4):
-        np.testing.assert_allclose(layer.bijector(context[row : row + 1]).inverse(x[row : row + 1])[0], z[row])
+        np.testing.assert_allclose(
+            layer.bijector(context[row : row + 1]).inverse(x[row : row + 1])[0], z[row]
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -104,3 +106,30 @@ def test_what_cannot_work_is_refused(kind):
         kind().build((None, 2), (None, 3))
     with pytest.raises(ValueError, match=f"{name} .*has a conditioner and no context"):
         kind(conditioner=MLP((4,))).build((None, 2))
+
+
+@pytest.mark.parametrize("context", [None, (2,)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_onnx_gives_the_same(rng, kind, context):
+    tf2onnx = pytest.importorskip("tf2onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    layer = built(kind, context=context)
+    perturb(layer, 0.5)
+
+    def function(values, *given):
+        bijector = layer.bijector(*given)
+        return (*bijector.forward_and_log_det(values), *bijector.inverse_and_log_det(values))
+
+    inputs = {"values": rng.normal(size=(6, 3)).astype(np.float32)}
+    if context is not None:
+        inputs["context"] = rng.normal(size=(6, *context)).astype(np.float32)
+    signature = [tf.TensorSpec([None, *value.shape[1:]], value.dtype, name) for name, value in inputs.items()]
+    traced = tf.function(function, input_signature=signature, autograph=False)
+    model, _ = tf2onnx.convert.from_function(traced, input_signature=signature, opset=18)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    wanted = traced(*inputs.values())
+    for got, tensor in zip(session.run(None, inputs), wanted, strict=True):
+        np.testing.assert_allclose(got, tensor, atol=1e-5)
+    # One graph for any number of rows.
+    fewer = session.run(None, {name: value[:1] for name, value in inputs.items()})
+    np.testing.assert_allclose(fewer[0], wanted[0][:1], atol=1e-5)

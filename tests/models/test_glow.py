@@ -73,7 +73,8 @@ def test_sizes_that_divide_are_taken(event, levels):
     [
         ((30, 30, 3), 2, ["2**levels = 4", "(30, 30, 3)", "(32, 32, 3)", "(28, 28, 3)", "fewer levels"]),
         ((28, 28, 1), 3, ["2**levels = 8", "(28, 28, 1)", "(32, 32, 1)", "(24, 24, 1)"]),
-        ((8, 3, 1), 2, ["(8, 4, 1)", "(8, 4, 1)"]),
+        ((8, 3, 1), 2, ["Pad the images to (8, 4, 1), or use fewer levels."]),
+        ((7, 8, 1), 1, ["Pad the images to (8, 8, 1), or crop them to (6, 8, 1)."]),
         ((8, 8, 1), 0, ["levels must be >= 1; got 0"]),
     ],
 )

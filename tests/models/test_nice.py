@@ -22,7 +22,9 @@ def nice(event, context=None, **options):
 def test_only_the_scaling_changes_the_volume(event, context):
     flow = nice(event, context, preprocessing="none")
     z = np.random.default_rng(0).normal(size=(6, math.prod(event)))
-    _, log_det = flow.bijector(testing.contexts(flow, 6)).forward_and_log_det(z.reshape(6, *flow.latent_shape))
+    _, log_det = flow.bijector(testing.contexts(flow, 6)).forward_and_log_det(
+        z.reshape(6, *flow.latent_shape)
+    )
     scaling = flow.transforms[-1]
     assert isinstance(scaling, layers.ActNorm)
     assert scaling.log_scale.shape == flow.latent_shape

@@ -85,13 +85,39 @@ def test_the_preset_gives_the_reported_numbers(run):
     assert flow.count_params() == metrics["parameters"]
 
 
-def test_the_best_weights_are_the_averaged_ones_of_the_best_epoch(run):
+def validation_curve(directory, metric):
+    with open(directory / "history.csv", newline="") as file:
+        return [float(row[f"val_{metric}"]) for row in csv.DictReader(file)]
+
+
+def test_the_averaged_weights_are_those_that_were_validated(run):
     directory, _ = run
     flow = flowzoo.from_pretrained(directory / "preset")
-    with open(directory / "history.csv", newline="") as file:
-        best = min(float(row["val_bits_per_dim"]) for row in csv.DictReader(file))
+    best = min(validation_curve(directory, "bits_per_dim"))
     validation = flowzoo.data.load("digits", "validation", batch_size=64)
     assert evaluate(flow, validation)["bits_per_dim"] == pytest.approx(best, rel=1e-4)
+
+
+def test_the_preset_has_the_weights_of_the_best_epoch(tmp_path):
+    split = "train[512:768]"
+    config = recipe(
+        model={"name": "realnvp", "options": {"couplings": 2, "hidden_units": [4]}},
+        data={"source": "two_moons", "train": "train[:512]", "validation": split, "test": "test[:64]"},
+        # A rate so high that the last epoch is not the best.
+        training={
+            "epochs": 4,
+            "learning_rate": 0.5,
+            "schedule": "constant",
+            "jit_compile": False,
+            "ema": None,
+        },
+    )
+    train(config, tmp_path, download=False, verbose=0)
+    curve = validation_curve(tmp_path, "nll")
+    assert min(curve) < curve[-1], "the last epoch is the best: choose another rate"
+    validation = flowzoo.data.load("two_moons", split, batch_size=256)
+    flow = flowzoo.from_pretrained(tmp_path / "preset")
+    assert evaluate(flow, validation)["nll"] == pytest.approx(min(curve), rel=1e-4)
 
 
 def test_a_directory_with_another_recipe_is_left_alone(run):
