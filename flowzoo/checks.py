@@ -78,6 +78,21 @@ def check_context_presence(given: bool, context_shape: tuple | None) -> None:
         )
 
 
+def as_numbers(value, count: int, argument: str, whole: bool = False) -> np.ndarray:
+    """`value` as one number or `count` of them.
+
+    Raises:
+        ValueError: If it is neither, or if the numbers are not whole where they must be.
+    """
+    numbers = np.asarray(value)
+    wanted = f"one {'whole ' if whole else ''}number or {count} of them"
+    if numbers.dtype.kind not in ("iu" if whole else "iuf"):
+        raise ValueError(f"{argument} must be {wanted}; got {value!r}.")
+    if numbers.shape not in ((), (count,)):
+        raise ValueError(f"{argument} must be {wanted}; got shape {numbers.shape}.")
+    return numbers
+
+
 def check_finite(rows, argument: str) -> None:
     """Raises a ValueError that counts and locates NaN and infinity in eager rows ``[N, ...]``."""
     values = np.asarray(rows)

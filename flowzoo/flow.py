@@ -127,7 +127,7 @@ class Flow(LikelihoodModel):
         """
         context = checks.as_context(context, self.context_shape, None, self.variable_dtype)
         return tfp.distributions.TransformedDistribution(
-            self.base.distribution(context), self.bijector(context), name=self.name
+            self.base.distribution(context), self.bijector(context)
         )
 
     def preprocess(self, x: tf.Tensor, stop: int | None = None, noise_seed: Any = None) -> tf.Tensor:
@@ -198,12 +198,14 @@ class Flow(LikelihoodModel):
             ``tf.floor`` for whole pixels.
 
         Raises:
-            ValueError: If the counts do not agree.
+            ValueError: If the counts do not agree, or seed or temperature are no numbers.
         """
         n = self._sample_count(n, context, seed)
-        seeds = random.row_seeds(seed, n) if np.ndim(seed) == 0 else seed
-        seeds = tf.ensure_shape(tf.cast(seeds, tf.int64), [n])
-        temperature = tf.broadcast_to(tf.cast(temperature, self.variable_dtype), [n])
+        seed = checks.as_numbers(seed, n, "seed", whole=True)
+        seeds = random.row_seeds(int(seed), n) if seed.ndim == 0 else seed
+        temperature = checks.as_numbers(temperature, n, "temperature")
+        temperature = tf.constant(np.broadcast_to(temperature, [n]), self.variable_dtype)
+        seeds = tf.constant(seeds, tf.int64)
         context = checks.as_context(context, self.context_shape, n, self.variable_dtype)
         return self._row_function("sample", self.sample_rows)(*_present(seeds, temperature, context))
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from flowzoo import adapt, checks, xla
@@ -39,6 +40,8 @@ class LikelihoodModel(keras.Model):
         self.use_xla = not self.is_image or bool(tf.config.list_physical_devices("GPU"))
         names = ["loss", "nll", *(["bits_per_dim"] if self.is_image else [])]
         self._trackers = [keras.metrics.Mean(name=name) for name in names]
+        for tracker in self._trackers:
+            tracker._direction = "down"  # what Keras's EarlyStopping asks a metric for
 
     @property
     def is_image(self) -> bool:
@@ -79,15 +82,17 @@ class LikelihoodModel(keras.Model):
         Args:
             optimizer: "auto" is Adam at 1e-3 with the global gradient norm bounded.
             jit_compile: "auto" is `use_xla`.
-            **kwargs: As in `keras.Model.compile`, without a loss: that is the negative log-likelihood.
+            **kwargs: As in `keras.Model.compile`, without loss and metrics: these are the negative
+                log-likelihood, in nats and for images in bits per dimension.
 
         Raises:
-            ValueError: If a loss is given.
+            ValueError: If a loss or metrics are given.
         """
         if optimizer == "auto":
             optimizer = keras.optimizers.Adam(1e-3, global_clipnorm=1.0 if self.is_image else 5.0)
-        if kwargs.pop("loss", None) is not None:
-            raise ValueError("A flow's loss is its negative log-likelihood; leave loss out.")
+        for key in ("loss", "metrics", "weighted_metrics"):
+            if kwargs.pop(key, None) is not None:
+                raise ValueError(f"A flow's loss and metric is its negative log-likelihood; leave {key} out.")
         if jit_compile == "auto":
             jit_compile = self.use_xla and not kwargs.get("run_eagerly", False)
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
@@ -144,6 +149,7 @@ class LikelihoodModel(keras.Model):
             # A dataset shuffles itself; Keras's default only makes it warn.
             kwargs.setdefault("shuffle", False)
         batch_size = batch_size or self._batch_size_of(x)
+        context = _context_for_keras(x, context, kwargs)
         return super().fit(x, context, batch_size=batch_size, epochs=epochs, **kwargs)
 
     def evaluate(
@@ -153,7 +159,9 @@ class LikelihoodModel(keras.Model):
         context = kwargs.pop("y", context)
         if not self.compiled:
             self.compile()
-        return super().evaluate(x, context, batch_size=batch_size or self._batch_size_of(x), **kwargs)
+        batch_size = batch_size or self._batch_size_of(x)
+        context = _context_for_keras(x, context, kwargs)
+        return super().evaluate(x, context, batch_size=batch_size, **kwargs)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -195,6 +203,8 @@ class LikelihoodModel(keras.Model):
 
     def _unpack(self, data):
         x, context, weight = keras.utils.unpack_x_y_sample_weight(data)
+        if context is not None and context.shape[-1] == 0 and self.context_shape is None:
+            context = None  # from `_context_for_keras`
         x = checks.as_rows(x, self.event_shape, self.variable_dtype, "x")
         context = checks.as_context(context, self.context_shape, x.shape[0], self.variable_dtype)
         return x, context, None if weight is None else tf.cast(weight, x.dtype)
@@ -219,3 +229,10 @@ class LikelihoodModel(keras.Model):
         for tracker in bits_trackers:
             tracker.update_state(nll * self.bits_per_nat_dim, sample_weight=weight)
         return {tracker.name: tracker.result() for tracker in self._trackers}
+
+
+def _context_for_keras(x, context, kwargs):
+    """The context, or one without columns: Keras drops the weights of rows that come without a target."""
+    if context is None and kwargs.get("sample_weight") is not None:
+        return np.zeros((len(x), 0), np.float32)
+    return context

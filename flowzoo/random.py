@@ -2,7 +2,8 @@
 
 A row's noise depends on the row's own seed alone: never on its neighbours, on the batch size or on the
 runtime. So TF Serving may batch, pad and split requests, and Keras, a SavedModel and an ONNX graph
-give the same noise. Only ops that all of them have are used.
+give the same noise: random words and uniforms to the last bit, normals but for the rounding of a
+runtime's logarithm and cosine. Only ops that all of them have are used.
 
 Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """

@@ -82,8 +82,8 @@ def register_model(
         ... def shift_only(event_shape, context_shape=None, *, reverse=False):
         ...     "One ActNorm."
         ...     return [flowzoo.layers.ActNorm()]
-        >>> flowzoo.create_model("shift_only", event_shape=(2,)).count_params()
-        8
+        >>> flowzoo.create_model("shift_only", event_shape=(2,)).sample(3).shape.as_list()
+        [3, 2]
         >>> unregister_model("shift_only")
     """
 

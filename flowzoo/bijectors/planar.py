@@ -87,7 +87,7 @@ def invertible(w: tf.Tensor, u: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     bound = 1.0 - MIN_SLOPE
     p = tf.reduce_sum(w * u, axis=-1, keepdims=True)
     length = tf.maximum(tf.reduce_sum(w * w, axis=-1, keepdims=True), 1e-30)
-    u = u + w * (p * p / length / (bound + tf.sqrt(bound**2 + p * p)))
+    u = u + w * (p * (p / length) / (bound + tf.sqrt(bound**2 + p * p)))
     # Computed from u', so that both directions mean the same map; bounded once more, because of rounding.
     return u, tf.maximum(tf.reduce_sum(w * u, axis=-1, keepdims=True), -bound)
 

@@ -90,13 +90,13 @@ class MADE(Conditioner):
         self.kernels, self.biases, self.context_kernels = [], [], []
         for i, mask in enumerate(self.masks):
             last = i == len(self.masks) - 1
-            initializer = "zeros" if last else _masked_he_normal(mask, seed=i)
+            initializer = "zeros" if last else _masked_he_normal(mask)
             self.kernels.append(self._weight(f"kernel_{i}", mask.shape, initializer))
             self.biases.append(self._weight(f"bias_{i}", mask.shape[1:], "zeros"))
             if context_shape is not None and not last:
                 shape = (*context_shape, mask.shape[1])
                 # Starts small: at first the context must not drown the columns.
-                context = keras.initializers.RandomNormal(stddev=0.1, seed=1000 + i)
+                context = keras.initializers.RandomNormal(stddev=0.1)
                 self.context_kernels.append(self._weight(f"context_kernel_{i}", shape, context))
 
     def _weight(self, name, shape, initializer):
@@ -171,12 +171,12 @@ class MADE(Conditioner):
         }
 
 
-def _masked_he_normal(mask, seed):
+def _masked_he_normal(mask):
     """He's normal initialisation by the inputs that a unit really has."""
 
     def initializer(shape, dtype=None):
         fan_in = np.maximum(mask.sum(0), 1.0)
-        normal = keras.random.normal(shape, dtype=dtype, seed=keras.random.SeedGenerator(seed))
+        normal = keras.random.normal(shape, dtype=dtype)
         return normal * keras.ops.convert_to_tensor(np.sqrt(2.0 / fan_in), dtype)
 
     return initializer

@@ -50,7 +50,7 @@ class Dequantize(FlowLayer):
 
     * While training the noise is new at every step.
     * Else it is a function of the row itself, so the same row always has the same density, whatever
-      its neighbours, and the mean over many rows estimates the bound as fresh noise would.
+      its neighbours, and the mean over many different rows estimates the bound as fresh noise would.
 
     Args:
         width: The step: one number, or one for each column, with 0 for continuous columns.

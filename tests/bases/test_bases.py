@@ -196,13 +196,13 @@ def test_images_may_have_any_base(rng):
 
 
 def test_what_cannot_work_is_refused():
-    with pytest.raises(ValueError, match="got 'mixtur'. Did you mean 'mixture'"):
+    with pytest.raises(ValueError, match=r"got 'mixtur'\. Did you mean 'mixture'"):
         flowzoo.create_model("realnvp", (2,), base="mixtur", **SMALL)
-    with pytest.raises(ValueError, match="base must be one of .*; got 3"):
+    with pytest.raises(ValueError, match=r"base must be one of .*; got 3"):
         flowzoo.create_model("realnvp", (2,), base=3, **SMALL)
     with pytest.raises(ValueError, match="needs a context: give create_model a context_shape"):
         flowzoo.create_model("realnvp", (2,), base="conditional_gaussian", **SMALL)
-    with pytest.raises(ValueError, match="base is float32 and the flow float64: make .* dtype='float64'"):
+    with pytest.raises(ValueError, match=r"base is float32 and the flow float64: make .* dtype='float64'"):
         flowzoo.create_model("realnvp", (2,), base=bases.Mixture(), dtype="float64", **SMALL)
     used = flowzoo.create_model("realnvp", (2,), base="mixture", **SMALL).base
     with pytest.raises(ValueError, match="belongs to another flow"):

@@ -41,7 +41,9 @@ def test_samples_follow_the_distribution(df):
 
 def test_small_samples_keep_their_digits_at_many_degrees_of_freedom():
     seeds = tf.constant(random.row_seeds(0, 4000))
-    single, double = (student(900.0, dtype=dtype).sample(seeds, tf.ones([4000])) for dtype in ("float32", "float64"))
+    single, double = (
+        student(900.0, dtype=dtype).sample(seeds, tf.ones([4000])) for dtype in ("float32", "float64")
+    )
     np.testing.assert_allclose(single, double, rtol=1e-5, atol=1e-6)
 
 

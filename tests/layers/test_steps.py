@@ -68,6 +68,21 @@ def test_the_context_moves_every_parameter(rng, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("closed", ["inverse", "forward"])
+def test_far_contexts_stay_finite(rng, kind, closed):
+    layer = built(kind, context=(2,), closed=closed)
+    perturb(layer, 1.0)
+    x, context = tf.ones([8, 3]), tf.constant(1e6 * rng.normal(size=(8, 2)), tf.float32)
+    weights = [weight.value for weight in layer.trainable_weights]
+    with tf.GradientTape(persistent=True) as tape:
+        bijector = layer.bijector(context)
+        pairs = [bijector.forward_and_log_det(x), bijector.inverse_and_log_det(x)]
+    for pair in pairs:
+        for tensor in (*pair, *tape.gradient(pair, weights)):
+            assert np.isfinite(tensor).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("context", [None, (2,)])
 def test_it_comes_back_from_its_config(rng, kind, context):
     layer = built(kind, context=context, closed="forward")
@@ -96,7 +111,7 @@ def test_mixed_precision_computes_densities_in_float32(rng, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_cannot_work_is_refused(kind):
     name = kind.__name__
-    with pytest.raises(ValueError, match="closed must be one of .*; got 'both'"):
+    with pytest.raises(ValueError, match=r"closed must be one of .*; got 'both'"):
         kind(closed="both")
     with pytest.raises(ValueError, match="steps must be at least 1; got 0"):
         kind(0)

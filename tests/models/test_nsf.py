@@ -1,8 +1,9 @@
-"""Neural spline flows by name: options, mistakes, numerics at depth, and that they learn."""
+"""Neural spline flows by name: options, mistakes, and that they learn."""
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import flowzoo
 from flowzoo import layers, testing
@@ -23,13 +24,6 @@ def test_every_variant_keeps_the_promises(options, context):
     testing.check_near_identity(testing.make_new_flow("nsf", (5,), context, **options))
     flow = testing.make_flow("nsf", (5,), context, **options)
     for check in testing.FLOAT64_CHECKS:
-        check(flow)
-
-
-@pytest.mark.parametrize("context", [None, (3,)])
-def test_promises_of_the_default(context):
-    flow = testing.make_flow("nsf", (3,), context, dtype="float32", **SMALL)
-    for check in (testing.check_inverse, testing.check_runtimes, testing.check_rows, testing.check_saving):
         check(flow)
 
 
@@ -89,23 +83,14 @@ def test_mistakes_are_refused():
         flowzoo.create_model("nsf", (8, 8, 1))
 
 
-def test_float32_round_trip_of_ten_steps():
-    flow = testing.make_flow("nsf", (6,), dtype="float32", noise=0.2, **{**SMALL, "steps": 10, "bins": 8})
-    x = testing.raw_rows(flow, 2000, seed=4).astype(np.float32)
-    z = flow.encode(x)
-    assert np.abs(flow.decode(z) - x).max() < 1e-4 * np.abs(x).max()
-    latents = np.random.default_rng(0).normal(size=(2000, 6)).astype(np.float32)
-    assert np.abs(flow.encode(flow.decode(latents)) - latents).max() < 1e-4
-
-
 def test_far_data_have_finite_densities_and_gradients():
     flow = testing.make_flow("nsf", (3,), dtype="float32", noise=0.5, **SMALL)
-    x = np.array([[1e6, -1e6, 0.0], [1.0, 1e6, 1e6]], np.float32)
-    log_prob = flow.log_prob(x).numpy()
+    x = tf.constant([[1e6, -1e6, 0.0], [1.0, 1e6, 1e6]])
+    with tf.GradientTape() as tape:
+        log_prob = flow.log_density(x)
+    gradients = tape.gradient(log_prob, [weight.value for weight in flow.trainable_weights])
     assert np.isfinite(log_prob).all()
-    flow.compile(keras.optimizers.SGD(1e-30), jit_compile=False)
-    flow.train_on_batch(x)
-    assert all(np.isfinite(weight).all() for weight in flow.get_weights())
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
 
 
 def test_it_learns_two_moons_better_than_affine_couplings_do():
@@ -118,5 +103,6 @@ def test_it_learns_two_moons_better_than_affine_couplings_do():
         flow.compile(keras.optimizers.Adam(5e-3, global_clipnorm=5.0))
         flow.fit(rows, batch_size=250, epochs=12, verbose=0)
         reached[name] = -float(np.mean(flow.log_prob(test)))
+        testing.check_inverse(flow)
     assert reached["nsf"] < reached["realnvp"] - 0.3
     assert reached["nsf"] < toy.entropy("two_moons") + 0.4

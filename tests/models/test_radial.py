@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import flowzoo
 from flowzoo.data import toy
@@ -12,15 +13,16 @@ from flowzoo.data import toy
 def test_fit_learns_from_data_and_float32_comes_back(closed):
     keras.utils.set_random_seed(0)
     x, _ = toy.sample("eight_gaussians", 4000, seed=0)
-    flow = flowzoo.create_model("radial", (2,), steps=10, closed=closed)
+    flow = flowzoo.create_model("radial", (2,), steps=6, closed=closed)
     flow.compile(keras.optimizers.Adam(2e-2))
     flow.adapt(x)
-    before = -float(np.mean(flow.log_prob(x)))
+    x = tf.constant(x)
+    before = np.mean(flow.log_density(x))
     flow.fit(x, batch_size=200, epochs=10, verbose=0)
-    assert -float(np.mean(flow.log_prob(x))) < before - 0.1
-    np.testing.assert_allclose(flow.decode(flow.encode(x)), x, atol=1e-4)
-    z = np.random.default_rng(0).normal(size=(1000, 2)).astype(np.float32)
-    np.testing.assert_allclose(flow.encode(flow.decode(z)), z, atol=1e-4)
+    assert np.mean(flow.log_density(x)) > before + 0.1
+    np.testing.assert_allclose(flow.decode_rows(flow.encode_rows(x)), x, atol=1e-4)
+    z = tf.constant(np.random.default_rng(0).normal(size=(1000, 2)), tf.float32)
+    np.testing.assert_allclose(flow.encode_rows(flow.decode_rows(z)), z, atol=1e-4)
 
 
 def test_images_are_refused():
