@@ -35,8 +35,7 @@ class Planar(Steps):
 
     def parameter_weights(self, size):
         # For standardised data: planes through their mean, ridges of about their width. Biases of spread 1
-        # end in worse optima: 0.73 nats on two moons after 1,200 Adam steps, the mean of three seeds,
-        # against 0.47.
+        # ended in worse optima.
         return {
             "w": (size, keras.initializers.RandomNormal(stddev=size**-0.5)),
             "u": (size, keras.initializers.Zeros()),
