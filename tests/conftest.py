@@ -1,8 +1,13 @@
 """Fixtures that several test files use."""
 
+import hypothesis
 import numpy as np
 import pytest
 import tensorflow as tf
+
+# The same examples in every run: a red run is a change's doing, never the dice's.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 from flowzoo.bijectors.base import FusedBijector
@@ -57,11 +58,12 @@ class Radial(FusedBijector):
 
     def _through(self, steps, values, solve):
         around = self.data_shape[0] - 1.0
+        # The root has no derivative at the centre, and the map needs none there.
+        least = float(np.finfo(self.dtype.as_numpy_dtype).tiny ** 0.8)
         log_det = tf.zeros([], self.dtype)
         for center, alpha, m in steps:
             away = values - center
-            # Bounded below: the root has no derivative at the centre, and the map needs none there.
-            r = tf.sqrt(tf.maximum(tf.reduce_sum(away * away, axis=-1, keepdims=True), 1e-30))
+            r = tf.sqrt(tf.maximum(tf.reduce_sum(away * away, axis=-1, keepdims=True), least))
             if solve:
                 r = _radius_before(r, alpha, m)
             q = alpha / (alpha + r)

@@ -34,10 +34,10 @@ class Planar(Steps):
     """
 
     def parameter_weights(self, size):
-        # For standardised data: planes through their mean, ridges of about their width. Biases of spread 1
-        # ended in worse optima.
+        # For standardised data: ridges narrower than they are, through their mean. Wider ones, and biases
+        # of spread 1, ended in worse optima on two moons.
         return {
-            "w": (size, keras.initializers.RandomNormal(stddev=size**-0.5)),
+            "w": (size, keras.initializers.RandomNormal(stddev=2.0 * size**-0.5)),
             "u": (size, keras.initializers.Zeros()),
             "b": (1, keras.initializers.Zeros()),
         }
