@@ -42,7 +42,8 @@ def nsf(
         bound: The splines act in ``[-bound, bound]``, in units of what the layer before gives: standard
             deviations of the data at the first step. Outside they are the identity.
         linear: What mixes the columns: "lu" (a random permutation and a learned linear map before each
-            step, a linear map after the last), "permutation", or "none": halves take turns.
+            step, a linear map after the last), "permutation", or "none": halves take turns in couplings,
+            and autoregressive layers keep one order of the columns.
         autoregressive: RQ-NSF (AR) of the paper, each column's spline set by the columns before it, in
             place of couplings, RQ-NSF (C). Samples take about as long as densities.
         identity_spline: Couplings: whether the half that conditions gets splines of its own.
