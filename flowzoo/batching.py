@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from flowzoo import xla
-
 
 class RowFunction:
     """A compiled function of tensors with the same number of rows.
@@ -26,8 +24,8 @@ class RowFunction:
 
     def __init__(self, function: Callable, chunk: int, jit_compile: bool):
         self._function = function
-        self._jit_compile = jit_compile
-        self._compiled = tf.function(self._traced, jit_compile=jit_compile, autograph=False)
+        self._compiled = tf.function(function, jit_compile=jit_compile, autograph=False)
+        self._of_size: dict[tuple, Callable] = {}
         self._chunk = chunk
 
     def __call__(self, *tensors):
@@ -43,17 +41,21 @@ class RowFunction:
             return results[0]
         return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *results)
 
-    def _traced(self, *tensors):
-        with xla.compiling(self._jit_compile):
-            return self._function(*tensors)
-
     def _run(self, tensors):
         rows = int(tensors[0].shape[0])
         size = 1 << max(rows - 1, 0).bit_length()
         if rows == size:
-            return self._compiled(*tensors)
-        padded = self._compiled(*[_pad(tensor, size - rows) for tensor in tensors])
+            return self._compiled_for(tensors)(*tensors)
+        tensors = [_pad(tensor, size - rows) for tensor in tensors]
+        padded = self._compiled_for(tensors)(*tensors)
         return tf.nest.map_structure(lambda tensor: tensor[:rows], padded)
+
+    def _compiled_for(self, tensors):
+        """One trace a size, which is meant: `tf.function` itself would warn of so many."""
+        key = tuple((tensor.dtype, *tensor.shape) for tensor in tensors)
+        if key not in self._of_size:
+            self._of_size[key] = self._compiled.get_concrete_function(*tensors)
+        return self._of_size[key]
 
 
 def _pad(tensor, count):

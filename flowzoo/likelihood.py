@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from flowzoo import adapt, checks, loop, xla
+from flowzoo import adapt, checks, loop
 from flowzoo.skipped_steps import SkippedSteps
 
 if keras.backend.backend() != "tensorflow":
@@ -44,8 +44,6 @@ class LikelihoodModel(keras.Model):
         self.use_xla = not self.is_image or bool(tf.config.list_physical_devices("GPU"))
         names = ["loss", "nll", *(["bits_per_dim"] if self.is_image else [])]
         self._trackers = [keras.metrics.Mean(name=name) for name in names]
-        for tracker in self._trackers:
-            tracker._direction = "down"  # what Keras's EarlyStopping asks a metric for
         self._skipped = SkippedSteps()
 
     @property
@@ -206,13 +204,12 @@ class LikelihoodModel(keras.Model):
     def train_step(self, data: Any) -> dict:
         """One step of gradient descent on a batch; counted and left out if it is not finite."""
         x, context, weight = self._unpack(data)
-        with xla.compiling(self.jit_compile), tf.GradientTape() as tape:
+        with tf.GradientTape() as tape:
             nll = -self.log_density(x, context, training=True, noise_seed=self._noise_seed())
             loss = self._loss(nll, weight)
             scaled = self.optimizer.scale_loss(loss)
         variables = self.trainable_variables
-        with xla.compiling(self.jit_compile):
-            gradients = tape.gradient(scaled, [variable.value for variable in variables])
+        gradients = tape.gradient(scaled, [variable.value for variable in variables])
         finite = tf.math.is_finite(tf.linalg.global_norm(gradients) + loss)
         self._skipped.count(finite)
 
@@ -226,8 +223,7 @@ class LikelihoodModel(keras.Model):
     def test_step(self, data: Any) -> dict:
         """The metrics of a batch."""
         x, context, weight = self._unpack(data)
-        with xla.compiling(self.jit_compile):
-            nll = -self.log_density(x, context)
+        nll = -self.log_density(x, context)
         self._track(self._loss(nll, weight), nll, weight)
         return self._logs()
 

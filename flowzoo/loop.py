@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from flowzoo import xla
-
 # What a stack of batches may take, in bytes, and how many there are in it at most.
 _STACK_BYTES, _MOST_STEPS = 2**24, 32
 
@@ -67,9 +65,8 @@ class StepLoop:
             self._step(x[i], None if context is None else context[i], weight[i])
             return (i + 1,)
 
-        with xla.compiling(True):
-            tf.while_loop(lambda i: i < count, body, (tf.constant(0),), parallel_iterations=1)
-            return self._logs()
+        tf.while_loop(lambda i: i < count, body, (tf.constant(0),), parallel_iterations=1)
+        return self._logs()
 
 
 def _parts(batch):
