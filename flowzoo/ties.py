@@ -52,9 +52,7 @@ def _about_ties(ties: list[str], suggested: list[float], steps: np.ndarray) -> s
     told = f"x has ties, near which a density can grow without bound: {'; '.join(shown)}."
     if suggested == steps.tolist():
         return told
-    return (
-        f"{told} Say so with create_model(..., dequantize={_show(suggested)}): a column's step, 0 for none."
-    )
+    return f"{told} Say so with create_model(..., dequantize={_show(suggested)}): steps, 0 for none."
 
 
 def _about_copies(share: float, steps: np.ndarray) -> str:
@@ -87,8 +85,8 @@ def _about_digits(moments: Moments) -> str:
     if not len(coarse):
         return ""
     return (
-        f"Columns {coarse[:8].tolist()} of x hold whole numbers beyond {EXACT:,}, of which float32 keeps only "
-        "every second, fourth, ...: subtract a constant (a first date, say), or leave them out."
+        f"Columns {coarse[:8].tolist()} of x hold whole numbers beyond {EXACT:,}, of which float32 keeps "
+        "only every second, fourth, ...: subtract a constant (a first date, say), or leave them out."
     )
 
 
