@@ -6,9 +6,9 @@
 `vectors_npy` and `vectors_tfrecord` are files of `--rows` rows of `--dim` columns, held in memory after the
 first pass; `*_stream` are the same with cache=False, read from the disk in each epoch; `images` are 28 x 28
 uint8; `stream` is a generator whose rows are never held. Reported are the rows/s of the second epoch (of
-`stream`: of the first), shuffled, in batches of `--batch`. `rss_growth` compares the process's highest memory
-while the first tenth of the rows passes, and the shuffle pool fills, with that of the rest; null if there is
-no rest.
+`stream`: of the first), shuffled, in batches of `--batch`. `peak_growth` is how much the process's highest
+memory grew after a tenth of the rows had passed, and the shuffle pool had been full; null if there are not
+that many.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main() -> int:
         dataset = make_dataset(arguments, Path(folder))
         if arguments.case != "stream":
             run_epoch(dataset, arguments)
-        seconds, before, after = run_epoch(dataset, arguments)
+        seconds, early_peak = run_epoch(dataset, arguments)
     record = {
         "case": arguments.case,
         "rows": arguments.rows,
@@ -54,9 +54,8 @@ def main() -> int:
         "threads": arguments.threads,
         "unit": "rows/s",
         "value": arguments.rows / seconds,
-        "rss_mib": max(before, after),
-        "rss_growth": after / before - 1 if after else None,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": peak_memory(),
+        "peak_growth": peak_memory() / early_peak - 1 if early_peak else None,
     }
     print(json.dumps(record), flush=True)
     return 0
@@ -140,29 +139,26 @@ def write_tfrecord(folder: Path, arguments) -> Path:
     return path
 
 
-def run_epoch(dataset, arguments) -> tuple[float, float, float]:
-    """Seconds of one epoch, the highest memory until it should be flat, and after that (0: never), MiB."""
+def run_epoch(dataset, arguments) -> tuple[float, float]:
+    """Seconds of one epoch, and the highest memory by when it should be flat (0: never), MiB."""
     from flowzoo.data import pipeline
 
-    flat_from = max(arguments.rows / 10, 2 * pipeline.POOL_BYTES / (4 * arguments.dim))
-    seen, before, after = 0, 0.0, 0.0
+    flat_from = max(arguments.rows / 10, 4 * pipeline.POOL_BYTES / (4 * arguments.dim))
+    seen, peak = 0, 0.0
     start = time.perf_counter()
-    for step, batch in enumerate(dataset):
+    for batch in dataset:
         seen += int(batch.shape[0])
-        if step % 64 == 0 and seen < flat_from:
-            before = max(before, memory())
-        elif step % 64 == 0:
-            after = max(after, memory())
+        if not peak and seen >= flat_from:
+            peak = peak_memory()
     seconds = time.perf_counter() - start
     if seen != arguments.rows:
         raise SystemExit(f"{seen} rows came of {arguments.rows}")
-    return seconds, before, after
+    return seconds, peak
 
 
-def memory() -> float:
-    """Memory of this process, MiB."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+def peak_memory() -> float:
+    """The most memory that this process has used, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":
