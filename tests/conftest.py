@@ -44,43 +44,42 @@ def assert_like_oracle():
     return check
 
 
-# tensorflow_serving/servables/tensorflow/session_bundle_config.proto of tensorflow/serving, whose Python
-# module is not in the package tensorflow-serving-api. The type None is a repeated int64.
-BATCHING_PARAMETERS = {
-    "max_batch_size": "Int64Value",
-    "batch_timeout_micros": "Int64Value",
-    "max_enqueued_batches": "Int64Value",
-    "num_batch_threads": "Int64Value",
-    "thread_pool_name": "StringValue",
-    "allowed_batch_sizes": None,
+# Messages of tensorflow/serving whose Python modules are not in the package tensorflow-serving-api, from
+# tensorflow_serving/servables/tensorflow/session_bundle_config.proto and
+# tensorflow_serving/config/monitoring_config.proto.
+SERVER_MESSAGES = """
+name: "server.proto" package: "tensorflow.serving" syntax: "proto3"
+dependency: "google/protobuf/wrappers.proto"
+message_type {
+  name: "BatchingParameters"
+  field { name: "max_batch_size" number: 1 type: TYPE_MESSAGE type_name: ".google.protobuf.Int64Value" }
+  field { name: "batch_timeout_micros" number: 2 type: TYPE_MESSAGE type_name: ".google.protobuf.Int64Value" }
+  field { name: "max_enqueued_batches" number: 3 type: TYPE_MESSAGE type_name: ".google.protobuf.Int64Value" }
+  field { name: "num_batch_threads" number: 4 type: TYPE_MESSAGE type_name: ".google.protobuf.Int64Value" }
+  field { name: "thread_pool_name" number: 5 type: TYPE_MESSAGE type_name: ".google.protobuf.StringValue" }
+  field { name: "allowed_batch_sizes" number: 6 label: LABEL_REPEATED type: TYPE_INT64 }
 }
+message_type {
+  name: "PrometheusConfig"
+  field { name: "enable" number: 1 type: TYPE_BOOL }
+  field { name: "path" number: 2 type: TYPE_STRING }
+}
+message_type {
+  name: "MonitoringConfig"
+  field { name: "prometheus_config" number: 1 type: TYPE_MESSAGE type_name: ".tensorflow.serving.PrometheusConfig" }
+}
+"""
 
 
 @pytest.fixture(scope="session")
-def parse_batching():
-    """Reads the text of a ``tensorflow.serving.BatchingParameters`` as the server does, and checks it."""
-    field = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(name="batching.proto", syntax="proto3")
-    file.dependency.append(wrappers_pb2.DESCRIPTOR.name)
-    message = file.message_type.add(name="BatchingParameters")
-    for number, (name, wrapper) in enumerate(BATCHING_PARAMETERS.items(), start=1):
-        added = message.field.add(name=name, number=number, label=field.LABEL_OPTIONAL)
-        if wrapper is None:
-            added.label, added.type = field.LABEL_REPEATED, field.TYPE_INT64
-        else:
-            added.type, added.type_name = field.TYPE_MESSAGE, f".google.protobuf.{wrapper}"
+def parse_server_text():
+    """``parse(message_name, text)``: reads a text proto as TensorFlow Serving does."""
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
-    pool.Add(file)
-    kind = message_factory.GetMessageClass(pool.FindMessageTypeByName("BatchingParameters"))
+    pool.Add(text_format.Parse(SERVER_MESSAGES, descriptor_pb2.FileDescriptorProto()))
 
-    def parse(text):
-        parameters = text_format.Parse(text, kind())
-        sizes = list(parameters.allowed_batch_sizes)
-        if sizes:
-            # What the server demands of a file: WrapSessionForBatching in bundle_factory_util.cc.
-            assert sizes == sorted(set(sizes))
-            assert sizes[-1] == parameters.max_batch_size.value
-        return parameters
+    def parse(name, text):
+        descriptor = pool.FindMessageTypeByName(f"tensorflow.serving.{name}")
+        return text_format.Parse(text, message_factory.GetMessageClass(descriptor)())
 
     return parse
