@@ -66,7 +66,9 @@ message_type {
 }
 message_type {
   name: "MonitoringConfig"
-  field { name: "prometheus_config" number: 1 type: TYPE_MESSAGE type_name: ".tensorflow.serving.PrometheusConfig" }
+  field {
+    name: "prometheus_config" number: 1 type: TYPE_MESSAGE type_name: ".tensorflow.serving.PrometheusConfig"
+  }
 }
 """
 
