@@ -20,10 +20,13 @@ EXAMPLES = examples(
 def run(
     model: Annotated[
         str | None,
-        typer.Argument(help="Name of a preset, a preset or run directory, or a .keras file."),
+        typer.Argument(
+            metavar="MODEL", help="Name of a preset, a preset or run directory, or a .keras file."
+        ),
     ] = None,
     base_dir: Annotated[
-        Path | None, typer.Argument(help="The served model's directory; versions 1, 2, ... go there.")
+        Path | None,
+        typer.Argument(metavar="BASE_DIR", help="The served model's directory; versions 1, 2, ... go there."),
     ] = None,
     format: Annotated[str, typer.Option(help="What to write.")] = "tf_saved_model",
     keep: Annotated[
