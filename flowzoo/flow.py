@@ -294,23 +294,29 @@ class Flow(LikelihoodModel):
         save_preset(self, directory, metadata)
 
     def export(self, filepath: str | os.PathLike, format: str = "tf_saved_model", **kwargs: Any) -> Path:
-        """Writes ``filepath/<next version>/`` for TF Serving, with warm-up and manifest; returns its path.
+        """Writes ``filepath/<next version>/`` for TF Serving, or graphs for ONNX Runtime; returns the path.
 
         Signatures: ``log_prob`` (also ``serving_default``), ``score``, ``sample``, ``encode``, ``decode``.
+        For ONNX: ``log_prob.onnx``, ``sample.onnx``, ``encode.onnx`` and ``decode.onnx`` in `filepath`.
 
         Args:
             filepath: The model's base directory.
-            format: "tf_saved_model".
-            **kwargs: `version` and `keep`; see `flowzoo.export.export_saved_model`.
+            format: "tf_saved_model" or "onnx".
+            **kwargs: See `flowzoo.export.export_saved_model` (`version`, `keep`) and
+                `flowzoo.export.export_onnx` (`rows`, `context`).
 
         Raises:
-            ValueError: On an unknown format.
+            ValueError: On an unknown format, and as those two do.
         """
-        if format != "tf_saved_model":
-            raise ValueError(f"format must be 'tf_saved_model'; got {format!r}.")
-        from flowzoo.export import export_saved_model
+        if format == "tf_saved_model":
+            from flowzoo.export import export_saved_model
 
-        return export_saved_model(self, filepath, **kwargs)
+            return export_saved_model(self, filepath, **kwargs)
+        if format == "onnx":
+            from flowzoo.export import export_onnx
+
+            return export_onnx(self, filepath, **kwargs)
+        raise ValueError(f"format must be 'tf_saved_model' or 'onnx'; got {format!r}.")
 
     def get_config(self) -> dict:
         """Everything but the weights."""

@@ -44,8 +44,11 @@ def cases(events):
 
 
 def marks_of(check, name, event, context):
-    """Conditional images are slow to trace; what is particular about them, the other checks see."""
+    """Conditional images are slow to trace, and ONNX is slow to make."""
     dear = (testing.check_runtimes, testing.check_saving, testing.check_saved_model)
+    if check is testing.check_onnx:
+        quick = name in ("realnvp", "maf", "planar") and context is None and len(event) == 1
+        return [] if quick else [pytest.mark.slow]
     return [pytest.mark.slow] if check in dear and context and len(event) == 3 else []
 
 

@@ -111,11 +111,12 @@ def flags(command):
 
 # -- settings of the server ------------------------------------------------------------------
 @pytest.mark.parametrize("where", ["serving", "kubernetes"])
-def test_every_recipe_of_the_zoo_is_a_served_model(where):
+def test_every_preset_of_the_zoo_is_a_served_model(where):
     text = config_texts("models.config")[where]
     models = text_format.Parse(text, ModelServerConfig()).model_config_list.config
     recipes = {path.stem for path in (ROOT / "zoo_configs").glob("*.yaml")}
-    assert recipes <= {model.name for model in models}
+    presets = set(json.loads((ROOT / "pretrained/index.json").read_text())["presets"])
+    assert presets <= {model.name for model in models} <= recipes
     for model in models:
         assert Path(model.base_path).name == model.name
         assert model.model_platform == "tensorflow"

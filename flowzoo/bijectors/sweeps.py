@@ -282,8 +282,8 @@ class ReverseSweep(_Sweep):
             start, width = self.local(k, begin, i), self.stages[k].width
             return tf.linalg.matmul(read(kernels[k], start, width), gradient) + read(bases[k], start, width)
 
-        def step(i, w, *gradients):
-            gradients = [None, *gradients]
+        def step(i, w, *of_later):
+            gradients = [None, *of_later]
 
             def product(k, h):
                 gradients[k + 1] = write(gradients[k + 1], self.local(k + 1, begin, i), h)

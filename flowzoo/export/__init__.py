@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
         "manifest": ["read_manifest", "verify_export"],
+        "onnx": ["export_onnx"],
         "saved_model": ["export_saved_model"],
         "signatures": ["Signatures"],
     },

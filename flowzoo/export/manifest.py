@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 FILE_NAME = "flowzoo_manifest.json"
 FORMAT = 1
-_UNITS = {
+UNITS = {
     "log_prob": "nats, density of the raw data",
     "bits_per_dim": "bits per dimension of the raw data",
     "x": "raw data",
@@ -43,7 +43,7 @@ def write_manifest(flow: Flow, signatures: dict, sizes: list[int], directory: Pa
         "event_shape": list(flow.event_shape),
         "context_shape": None if flow.context_shape is None else list(flow.context_shape),
         "signatures": signatures,
-        "units": {name: unit for name, unit in _UNITS.items() if name in named},
+        "units": {name: unit for name, unit in UNITS.items() if name in named},
         "batch_sizes": sizes,
         "files": {name: _fingerprint(directory / name) for name in _names(directory)},
     }

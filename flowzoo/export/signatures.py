@@ -18,10 +18,12 @@ class Signatures:
 
     Args:
         flow: The flow.
+        checked: Whether they check shapes; ONNX has no op for it, and its runtime checks them itself.
     """
 
-    def __init__(self, flow: Flow):
+    def __init__(self, flow: Flow, checked: bool = True):
         self._flow = flow
+        self._is_checked = checked
         self._dtype = tf.as_dtype(flow.variable_dtype)
 
     def functions(self) -> dict[str, tf.types.experimental.GenericFunction]:
@@ -49,6 +51,8 @@ class Signatures:
             )
 
         def function(*tensors):
+            if not self._is_checked:
+                return method(*tensors)
             checked = [_checked(tensor, spec) for tensor, spec in zip(tensors, specs, strict=True)]
             rows = tf.shape(checked[0])[0]
             same = [

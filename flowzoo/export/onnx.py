@@ -1,0 +1,207 @@
+"""export_onnx: a flow's density, samples, latents and data as ONNX graphs, each checked before it is kept."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from flowzoo._version import __version__
+from flowzoo.export.manifest import UNITS
+from flowzoo.export.signatures import Signatures, input_specs
+from flowzoo.flow import Flow
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 18
+GRAPHS = ("log_prob", "sample", "encode", "decode")
+# How far onnxruntime may be from Keras, of the largest value.
+TOLERANCE = 1e-4
+_ROWS = 16
+
+
+def export_onnx(flow: Flow, directory: str | os.PathLike, *, rows: Any = None, context: Any = None) -> Path:
+    """Writes ``log_prob.onnx``, ``sample.onnx``, ``encode.onnx`` and ``decode.onnx``.
+
+    `Flow.export` is the public name. Inputs and outputs have the names and shapes of the served signatures,
+    any number of rows. One seed gives the sample that it gives in Keras. Each graph is checked, run by
+    onnxruntime and compared with Keras; only when all four agree do the files appear.
+
+    Args:
+        flow: The flow.
+        directory: Where the files go; made if need be.
+        rows: Rows of data ``[N, *event_shape]`` to compare on; rows that the flow drew by default.
+        context: A context for each, for a conditional flow.
+
+    Returns:
+        The directory.
+
+    Raises:
+        ImportError: Without the extra ``onnx``.
+        ValueError: If an op has no counterpart in ONNX (the message names it), or the results differ.
+    """
+    _check_installed()
+    directory = Path(directory)
+    functions = Signatures(flow, checked=False).functions()
+    concrete = {name: functions[name].get_concrete_function() for name in GRAPHS}
+    inputs = _inputs(flow, concrete, rows, context)
+    directory.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=".writing-", dir=directory))
+    try:
+        for name in GRAPHS:
+            model = _convert(name, functions[name], concrete[name])
+            _save(model, _properties(flow, name, concrete[name]), beside / f"{name}.onnx")
+            _compare(name, concrete[name], inputs, beside / f"{name}.onnx")
+        for name in GRAPHS:
+            os.replace(beside / f"{name}.onnx", directory / f"{name}.onnx")
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return directory
+
+
+def _check_installed():
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import tf2onnx  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"ONNX export needs {error.name}, which is not installed: pip install 'flowzoo[onnx]'."
+        ) from None
+
+
+def _inputs(flow, functions, rows, context):
+    """What the graphs are compared on, by the names of their inputs."""
+    seed = np.arange(_ROWS, dtype=np.int64)
+    if flow.context_shape is not None and context is None:
+        context = np.random.default_rng(0).normal(size=(_ROWS, *flow.context_shape))
+    if rows is None:
+        rows = flow.sample(seed=seed, context=context).numpy()
+        if tf.as_dtype(flow.input_dtype).is_integer:
+            rows = np.floor(rows)
+    rows = np.asarray(rows)[:_ROWS]
+    inputs = {
+        "x": rows,
+        "z": flow.encode(rows, None if context is None else context[: len(rows)]).numpy(),
+        "seed": seed[: len(rows)],
+        "temperature": np.ones(len(rows)),
+    }
+    if context is not None:
+        inputs["context"] = np.asarray(context)[: len(rows)]
+    specs = {key: spec for function in functions.values() for key, spec in input_specs(function).items()}
+    return {key: value.astype(specs[key].dtype.as_numpy_dtype) for key, value in inputs.items()}
+
+
+def _convert(name, function, concrete):
+    import onnx
+    import tf2onnx
+
+    logger = logging.getLogger("tf2onnx")
+    level = logger.level
+    # It logs what it cannot convert, and goes on; we look, and stop.
+    logger.setLevel(logging.CRITICAL)
+    try:
+        specs = list(input_specs(concrete).values())
+        model, _ = tf2onnx.convert.from_function(function, specs, opset=OPSET)
+    finally:
+        logger.setLevel(level)
+    unknown = sorted({n.op_type for n in _nodes(model.graph) if not onnx.defs.has(n.op_type, n.domain)})
+    if unknown:
+        raise ValueError(
+            f"{name}: ONNX has no counterpart of the TensorFlow ops {', '.join(unknown)}, which a layer or "
+            "the base of this flow uses. Write that part with other ops. Nothing was written."
+        )
+    _count_axes_from_the_left(model)
+    return model
+
+
+def _save(model, properties, path):
+    import onnx
+
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, properties)
+    onnx.checker.check_model(model)
+    onnx.save_model(model, str(path))
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """All nodes, those of loops and branches too."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _nodes(attribute.g)
+
+
+def _count_axes_from_the_left(model: onnx.ModelProto) -> None:
+    """Rewrites the reductions' negative axes: with them, onnxruntime reduces zero rows wrongly."""
+    import onnx
+
+    inferred = onnx.shape_inference.infer_shapes(model)
+    _rewrite_axes(model.graph, inferred.graph, {}, {})
+
+
+def _rewrite_axes(graph, inferred, ranks, constants):
+    import onnx
+
+    ranks, constants = dict(ranks), dict(constants)
+    for value in [*inferred.value_info, *inferred.input, *inferred.output]:
+        if value.type.tensor_type.HasField("shape"):
+            ranks[value.name] = len(value.type.tensor_type.shape.dim)
+    for tensor in graph.initializer:
+        constants[tensor.name] = onnx.numpy_helper.to_array(tensor)
+        ranks.setdefault(tensor.name, len(tensor.dims))
+    for node, inferred_node in zip(list(graph.node), inferred.node, strict=True):
+        for attribute, inferred_attribute in zip(node.attribute, inferred_node.attribute, strict=True):
+            if attribute.HasField("g"):
+                _rewrite_axes(attribute.g, inferred_attribute.g, ranks, constants)
+        if not node.op_type.startswith("Reduce") or node.input[0] not in ranks:
+            continue
+        rank = ranks[node.input[0]]
+        for attribute in node.attribute:
+            if attribute.name == "axes":
+                attribute.ints[:] = [axis % rank for axis in attribute.ints]
+        axes = constants.get(node.input[1]) if len(node.input) > 1 else None
+        if axes is not None and (axes < 0).any():
+            name = f"{node.name}__axes_from_the_left"
+            graph.initializer.append(onnx.numpy_helper.from_array(axes % rank, name))
+            node.input[1] = name
+
+
+def _properties(flow, name, function):
+    """What the file says of itself."""
+    tensors = [*input_specs(function), *function.structured_outputs]
+    return {
+        "flowzoo": __version__,
+        "graph": name,
+        "flow": flow.name,
+        "architecture": flow.architecture or "",
+        "event_shape": ",".join(map(str, flow.event_shape)),
+        "context_shape": "" if flow.context_shape is None else ",".join(map(str, flow.context_shape)),
+        "units": "; ".join(f"{key}: {UNITS[key]}" for key in tensors if key in UNITS),
+    }
+
+
+def _compare(name, concrete, inputs, path):
+    """Raises a ValueError unless onnxruntime and Keras agree."""
+    import onnxruntime
+
+    given = {key: inputs[key] for key in input_specs(concrete)}
+    ((output, wanted),) = concrete(**{key: tf.constant(value) for key, value in given.items()}).items()
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (got,) = session.run([output], given)
+    scale = max(1.0, float(np.abs(wanted).max(initial=0.0)))
+    error = float(np.abs(got - wanted).max(initial=0.0)) / scale
+    if not error <= TOLERANCE:
+        raise ValueError(
+            f"{name}: onnxruntime and Keras differ by {error:.1e} of the largest value, more than "
+            f"{TOLERANCE:g}. Nothing was written."
+        )

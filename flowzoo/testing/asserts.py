@@ -1,0 +1,54 @@
+"""What the checks assert, with messages that say what was promised and what came."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+import tensorflow as tf
+
+from flowzoo.testing.flows import points
+
+# Between runtimes: relative to the largest value.
+AGREEMENT = {"float64": 1e-10, "float32": 1e-4}
+
+
+def assert_close(got, wanted, tolerance, what, relative=True):
+    """Raises unless the largest difference, of the largest value, is within the tolerance."""
+    got, wanted = np.asarray(got, np.float64), np.asarray(wanted, np.float64)
+    assert got.shape == wanted.shape, f"{what}: shape {got.shape}, wanted {wanted.shape}"
+    if not wanted.size:
+        return
+    scale = max(1.0, float(np.abs(wanted).max())) if relative else 1.0
+    error = float(np.abs(got - wanted).max()) / scale
+    assert error <= tolerance, f"{what}: off by {error:.3g}, wanted <= {tolerance:g}"
+
+
+def assert_same_flow(got, wanted, where):
+    """Raises unless both have the same weights and give the same numbers."""
+    x, z, context = points(wanted, 4)
+    assert type(got) is type(wanted)
+    for one, other in zip(got.get_weights(), wanted.get_weights(), strict=True):
+        assert np.array_equal(one, other), f"{where} changes weights"
+    for method, rows in (("log_density", x), ("decode_rows", z)):
+        one, other = (getattr(flow, method)(rows, context).numpy() for flow in (got, wanted))
+        assert np.array_equal(one, other), f"{where} changes {method} by {np.abs(one - other).max()}"
+
+
+def assert_refuses(function, arguments, words):
+    """Raises unless the call ends in a ValueError that says all of the words."""
+    name = function.__name__
+    message = None
+    with contextlib.suppress(tf.errors.InvalidArgumentError):
+        try:
+            function(*arguments)
+        except ValueError as error:
+            message = str(error)
+    assert message is not None, f"{name} raised no ValueError, wanted one about {words}"
+    for word in words:
+        assert word in message, f"{name}: the message {message!r} does not say {word!r}"
+
+
+def show(*shape):
+    """A shape as messages write it."""
+    return "(" + ", ".join(str(size) for size in shape) + ")"

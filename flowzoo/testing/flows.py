@@ -1,0 +1,97 @@
+"""The small flows, rows and contexts that the checks run on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from flowzoo import random
+from flowzoo.flow import Flow
+from flowzoo.layers import Dequantize, Logit
+from flowzoo.registry import create_model
+
+
+def make_flow(
+    name: str,
+    event_shape: Sequence[int],
+    context_shape: Sequence[int] | None = None,
+    *,
+    dtype: str = "float64",
+    noise: float = 0.1,
+    seed: int = 0,
+    **options: Any,
+) -> Flow:
+    """A small flow away from the identity: adapted to raw data, then moved by noise on every weight.
+
+    Args:
+        name: Registry name.
+        event_shape: ``(D,)`` or ``(H, W, C)``.
+        context_shape: ``(size,)`` or None.
+        dtype: "float64" or "float32".
+        noise: Standard deviation of what is added to each trainable weight.
+        seed: Of the weights, the data and the noise.
+        **options: As in `create_model`.
+    """
+    keras.utils.set_random_seed(seed)
+    flow = create_model(name, event_shape, context_shape, dtype=dtype, **options)
+    flow.adapt(raw_rows(flow, 256, seed), contexts(flow, 256, seed))
+    perturb(flow, noise, seed)
+    return flow
+
+
+def make_new_flow(
+    name: str, event_shape: Sequence[int], context_shape: Sequence[int] | None = None, **options: Any
+) -> Flow:
+    """A new flow without preprocessing, as `check_near_identity` takes it."""
+    keras.utils.set_random_seed(0)
+    own = {"preprocessing": "none", "dequantize": None, "base": "normal", "dtype": "float64"}
+    return create_model(name, event_shape, context_shape, **{**options, **own})
+
+
+def perturb(layer: keras.layers.Layer, noise: float = 0.1, seed: int = 0) -> None:
+    """Adds seeded normal noise to every trainable weight, so that nothing hides behind a zero start."""
+    generator = np.random.default_rng(seed)
+    for weight in layer.trainable_weights:
+        weight.assign(weight.numpy() + noise * generator.standard_normal(weight.shape))
+
+
+def raw_rows(flow: Flow, count: int, seed: int = 0) -> np.ndarray:
+    """Rows in raw units that the flow's preprocessing takes: pixels, whole numbers, or any numbers."""
+    generator = np.random.default_rng(seed)
+    shape = (count, *flow.event_shape)
+    for layer in flow.preprocessing:
+        if isinstance(layer, Logit):
+            return generator.integers(int(layer.low), int(layer.high), shape)
+    if any(isinstance(layer, Dequantize) for layer in flow.preprocessing):
+        return generator.integers(0, 16, shape)
+    return generator.normal(3.0, 2.0, shape)
+
+
+def contexts(flow: Flow, count: int, seed: int = 0) -> np.ndarray | None:
+    """Contexts for so many rows, or None for an unconditional flow."""
+    if flow.context_shape is None:
+        return None
+    return np.random.default_rng(seed + 1).normal(size=(count, *flow.context_shape))
+
+
+def points(flow, count=8):
+    """Raw rows spread over their steps, latents of the base, and contexts, as tensors."""
+    dtype = flow.variable_dtype
+    x = flow.dequantize(tf.constant(raw_rows(flow, count, seed=3), dtype))
+    context = contexts(flow, count, seed=3)
+    context = None if context is None else tf.constant(context, dtype)
+    seeds = tf.constant(random.row_seeds(3, count))
+    return x, flow.base.sample(seeds, tf.ones([count], dtype), context), context
+
+
+def draw(flow, count):
+    """Samples under one context, and that context for each of them."""
+    context = None
+    if flow.context_shape is not None:
+        context = tf.repeat(tf.constant(contexts(flow, 1), flow.variable_dtype), count, axis=0)
+    seeds = tf.constant(random.row_seeds(11, count))
+    return flow.sample_rows(seeds, tf.ones([count], flow.variable_dtype), context).numpy(), context
