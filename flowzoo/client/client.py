@@ -170,9 +170,8 @@ class Client:
             inputs = as_inputs(signature, given, rows, finite)
         rows = len(next(iter(inputs.values())))
         if rows == 0:  # A batching server would never answer: nothing comes to fill the batch.
-            return {
-                key: np.zeros((0, *spec.shape[1:]), spec.dtype) for key, spec in signature.outputs.items()
-            }
+            outputs = signature.outputs.items()
+            return {key: np.zeros([size or 0 for size in spec.shape], spec.dtype) for key, spec in outputs}
         step = self._rows_a_request(signature)
         parts = [
             self._predict(name, signature, {key: a[start : start + step] for key, a in inputs.items()})
