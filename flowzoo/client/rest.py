@@ -56,8 +56,6 @@ class RestTransport:
         adapter = requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=64)
         self._session.mount(address, adapter)
         self._session.headers.update(connection.headers)
-        if connection.ca_file is not None:
-            self._session.verify = connection.ca_file
         self._session.cert = connection.client_cert
 
     def predict(
@@ -98,7 +96,13 @@ class RestTransport:
     def _send(self, method: str, path: str, timeout: float, request: dict[str, Any]) -> dict[str, Any]:
         try:
             reply = self._session.request(
-                method, self._url + path, timeout=timeout, allow_redirects=False, **request
+                method,
+                self._url + path,
+                timeout=timeout,
+                allow_redirects=False,
+                # With each request: what a session is set to, the environment overrules.
+                verify=self._connection.ca_file or True,
+                **request,
             )
         except requests.exceptions.SSLError as error:
             raise ServingError(f"TLS failed: {error}") from error

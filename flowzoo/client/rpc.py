@@ -60,7 +60,6 @@ _OPTIONS = [
     ("grpc.max_send_message_length", -1),
     # How soon a lost connection is tried again: by default not before our retries are used up.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2000),
 ]
 
