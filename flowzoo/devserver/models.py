@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import gc
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,11 +38,12 @@ class Version:
     def __init__(self, path: Path):
         self.number = int(path.name)
         v1 = tf.compat.v1
-        session = v1.Session(graph=tf.Graph())
-        with session.graph.as_default():
-            loaded = v1.saved_model.load(session, [tf.saved_model.SERVING], str(path))
+        self._session = v1.Session(graph=tf.Graph())
+        with self._session.graph.as_default():
+            loaded = v1.saved_model.load(self._session, [tf.saved_model.SERVING], str(path))
         self.signatures = dict(loaded.signature_def)
-        self._run = {name: self._callable(session, s) for name, s in self.signatures.items() if s.inputs}
+        self._functions: dict[str, Callable] = {}
+        self._making = threading.Lock()
         self._warm_up(path / _WARM_UP)
 
     def run(self, name: str, inputs: Mapping[str, np.ndarray], wanted: Sequence[str] = ()) -> dict:
@@ -57,17 +59,27 @@ class Version:
         for key in wanted:
             if key not in outputs:
                 raise _error("InvalidArgument", f"output tensor alias not found in signature: {key}")
-        values = self._run[name](*[inputs[key] for key in sorted(inputs)])
+        values = self._function(name)(*[inputs[key] for key in sorted(inputs)])
         return {key: v for key, v in zip(outputs, values, strict=True) if not wanted or key in wanted}
 
-    @staticmethod
-    def _callable(session, signature):
-        """The graph's function as C++ has it: unlike `Session.run`, it compares no shapes in Python."""
+    def _function(self, name: str) -> Callable:
+        """The signature as C++ has it: unlike `Session.run`, it compares no shapes in Python.
+
+        Made at the first request, which is slow for it, as on the real server: TensorFlow optimises
+        the graph. Warm-up requests are there to be the first.
+        """
+        if name not in self._functions:
+            with self._making:
+                if name not in self._functions:
+                    self._functions[name] = self._made(self.signatures[name])
+        return self._functions[name]
+
+    def _made(self, signature: Any) -> Callable:
         options = CallableOptions(
             feed=[signature.inputs[key].name for key in sorted(signature.inputs)],
             fetch=[signature.outputs[key].name for key in sorted(signature.outputs)],
         )
-        return session._make_callable_from_options(options)
+        return self._session._make_callable_from_options(options)
 
     def _warm_up(self, path: Path) -> None:
         if not path.is_file():
