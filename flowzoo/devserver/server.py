@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -77,7 +78,7 @@ class Server:
         self._stopping.wait()
 
     def stop(self) -> None:
-        """Stops; requests that are under way may finish."""
+        """Stops listening; gRPC requests that are under way may finish."""
         self._stopping.set()
         self._grpc.stop(_GRACE_SECONDS).wait()
         self._http.shutdown()
@@ -94,4 +95,6 @@ class Server:
     def _poll(self) -> None:
         while not self._stopping.wait(self._poll_seconds):
             for model in self.models:
-                model.refresh()
+                # A folder that changes while it is read is read again a second later.
+                with contextlib.suppress(OSError):
+                    model.refresh()

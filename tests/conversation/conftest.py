@@ -18,7 +18,10 @@ from flowzoo.client import Client, ServingError
 from flowzoo.testing import contexts, make_flow, raw_rows
 
 STAND_IN, REAL = "stand-in", "tensorflow_model_server"
-SERVERS = [STAND_IN, pytest.param(REAL, marks=pytest.mark.serving)]
+BINARY = os.environ.get("FLOWZOO_TF_SERVING") or shutil.which(REAL)
+NO_BINARY = f"no {REAL} on the PATH, and FLOWZOO_TF_SERVING names none"
+MARKS = [pytest.mark.serving, pytest.mark.skipif(BINARY is None, reason=NO_BINARY)]
+SERVERS = [STAND_IN, pytest.param(REAL, marks=MARKS)]
 _FLAGS = ["--file_system_poll_wait_seconds=1", "--max_num_load_retries=0", "--grpc_max_threads=64"]
 _PATIENCE = 60.0
 
@@ -63,9 +66,6 @@ def _stand_in(directory):
 
 @contextlib.contextmanager
 def _real(directory):
-    binary = os.environ.get("FLOWZOO_TF_SERVING") or shutil.which(REAL)
-    if binary is None:
-        pytest.skip(f"no {REAL} on the PATH, and FLOWZOO_TF_SERVING names none")
     models = [
         f'config {{ name: "{folder.name}" base_path: "{folder}" model_platform: "tensorflow" }}'
         for folder in directory.iterdir()
@@ -73,7 +73,7 @@ def _real(directory):
     config = directory.with_suffix(".config")
     config.write_text(f"model_config_list {{ {' '.join(models)} }}", encoding="utf-8")
     http, grpc = _free_port(), _free_port()
-    command = [binary, f"--port={grpc}", f"--rest_api_port={http}", f"--model_config_file={config}", *_FLAGS]
+    command = [BINARY, f"--port={grpc}", f"--rest_api_port={http}", f"--model_config_file={config}", *_FLAGS]
     with directory.with_suffix(".log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:

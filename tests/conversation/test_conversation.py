@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import requests
 import tensorflow as tf
+from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataRequest
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
@@ -246,6 +247,31 @@ def test_paths(server, model, path, code):
     reply = post(server, {"inputs": X}, model, path)
     assert reply.status_code == code, reply.text
     assert ("error" in strict_json(reply)) == (code != 200)
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "message"),
+    [
+        ("", 400, "Missing model name"),
+        ("/nope", 404, "Could not find any versions of model nope"),
+        ("/vector/versions/9", 404, "Could not find version 9 of model vector"),
+        ("/nope/metadata", 404, "Servable not found"),
+        ("/vector/versions/9/metadata", 404, "Servable not found"),
+        ("/vector:predict", 400, "Malformed request: GET"),
+    ],
+)
+def test_questions_about_what_is_not_there(server, path, code, message):
+    reply = requests.get(f"{server.http}/v1/models{path}", timeout=60)
+    assert reply.status_code == code, reply.text
+    assert message in strict_json(reply)["error"]
+
+
+def test_metadata_has_one_field(stub):
+    request = GetModelMetadataRequest(metadata_field=["weights"])
+    request.model_spec.name = "vector"
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.GetModelMetadata(request, timeout=60)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_what_is_not_of_the_api_is_not_found(server):

@@ -4,12 +4,14 @@ import gzip
 import socket
 import subprocess
 import sys
+import time
 import zlib
 
 import pytest
 import requests
 
 from flowzoo.devserver import Server
+from flowzoo.devserver.models import Model
 
 
 @pytest.fixture
@@ -42,6 +44,25 @@ def test_two_servers_do_not_share_a_port(model):
         port = int(first.grpc_address.partition(":")[2])
         with pytest.raises(ValueError, match=f"{port} cannot be listened on"):
             Server(model, grpc_port=port)
+
+
+def test_a_folder_that_changes_while_it_is_read_is_read_again(write, model, monkeypatch):
+    failures, refresh = iter([True] * 3), Model.refresh
+
+    def disturbed(self):
+        if next(failures, False):
+            raise FileNotFoundError("gone")
+        return refresh(self)
+
+    with Server(model, poll_seconds=0.02) as server:
+        monkeypatch.setattr(Model, "refresh", disturbed)
+        write(model, 2)
+        end = time.monotonic() + 20
+        (served,) = server.models
+        while served.find().number != 2:
+            assert time.monotonic() < end, "the poll has died"
+            time.sleep(0.02)
+    assert not next(failures, False)
 
 
 def test_compressed_bodies(model):
