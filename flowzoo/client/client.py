@@ -22,8 +22,8 @@ from flowzoo.client.protocol import (
 
 T = TypeVar("T")
 
-# Numbers in a request or in its answer: as text some 80 MB, below the 100 MB that the server unpacks.
-_MOST_NUMBERS = 2**22
+# What `Flow.export` allows a batch of the server: so many numbers, but never fewer rows than this.
+_MOST_NUMBERS, _FEWEST_ROWS = 2**19, 64
 
 
 class Score(NamedTuple):
@@ -53,8 +53,8 @@ class Client:
         timeout: Seconds that a request may take, its retries included.
         retries: How often a request is sent again, after growing pauses, if the server is
             unreachable or overloaded. What it refuses is never sent again.
-        max_rows: Rows in one request; larger batches are split. With batching on the server: at most
-            its ``max_batch_size``, unless it splits large batches itself.
+        max_rows: Rows in one request, fewer for large events; larger batches are split. A server that
+            batches refuses more than its ``max_batch_size``; the default fits what flowzoo exports.
         headers: Sent with each request, over gRPC as metadata: ``{"authorization": "Bearer ..."}``.
         ca_file: For TLS: certificates to trust instead of the system's.
         client_cert: For TLS: files of the client's certificate and key.
@@ -203,7 +203,8 @@ class Client:
     def _rows_a_request(self, signature: Signature) -> int:
         specs = [*signature.inputs.values(), *signature.outputs.values()]
         widest = max(math.prod(size or 1 for size in spec.shape[1:]) for spec in specs)
-        return max(1, min(self._max_rows, _MOST_NUMBERS // widest))
+        rows = max(_FEWEST_ROWS, _MOST_NUMBERS // widest)
+        return min(self._max_rows, 1 << rows.bit_length() - 1)
 
     def _asked(self, asked: str, ask: Callable[[], T]) -> T:
         """Runs a request; an error says what was asked, and of whom."""

@@ -82,11 +82,16 @@ class Version:
         return self._session._make_callable_from_options(options)
 
     def _warm_up(self, path: Path) -> None:
+        """Runs the first warm-up request of each signature.
+
+        The real server runs them all, for the sake of its batch sizes; here that would only delay the start.
+        """
         if not path.is_file():
             return
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             request = PredictionLog.FromString(record).predict_log.request
-            self.run(request.model_spec.signature_name, read_tensors(request))
+            if (request.model_spec.signature_name or DEFAULT_SIGNATURE) not in self._functions:
+                self.run(request.model_spec.signature_name, read_tensors(request))
 
 
 class Status(NamedTuple):

@@ -61,10 +61,19 @@ def test_large_batches_are_split_and_put_together(connect):
     assert transport.metadata_calls == 1
 
 
-def test_wide_rows_travel_in_small_batches(connect):
-    client, transport = connect(signatures(TensorSpec("float32", (None, 1024, 1024, 1))))
-    client.sample(9)
-    assert [len(inputs["seed"]) for _, inputs in transport.sent] == [4, 4, 1]
+@pytest.mark.parametrize(
+    ("shape", "rows"),
+    # The max_batch_size that an export of such a flow writes.
+    [((2,), 1024), ((28, 28, 1), 512), ((32, 32, 3), 128), ((64, 64, 3), 64), ((1024, 1024, 3), 64)],
+)
+def test_no_request_is_larger_than_an_exported_flow_allows(connect, shape, rows):
+    client, transport = connect(signatures(TensorSpec("uint8", (None, *shape))))
+    transport.predict = lambda name, signature, inputs: (
+        transport.sent.append(len(inputs["seed"]))
+        or {"x": np.broadcast_to(np.uint8(0), (len(inputs["seed"]), 1))}
+    )
+    client.sample(rows + 1)
+    assert transport.sent == [rows, 1]
 
 
 def test_one_seed_is_the_seeds_of_its_rows(connect):
