@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from flowzoo import checks
+from flowzoo import checks, ties
 from flowzoo.layers import Dequantize, Logit, Standardize
 from flowzoo.moments import Moments
 
@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 
 # An endless dataset is read this far for its moments.
 _ENDLESS_BATCHES = 1000
+# Of so few rows nobody can tell what they are like.
+_FEW = 100
 
 
 def adapt(flow: Flow, data, context=None, *, batch_size: int, max_batches: int | None = None) -> None:
     """Sets what the flow's layers learn from data, first layer first; see `Flow.adapt`."""
     moments, rows, contexts = _read(flow, data, context, batch_size, max_batches, _sample_size(flow))
-    _warn_about_ties(flow, moments)
+    if moments.count > _FEW:
+        for complaint in ties.complaints(moments, rows, _steps(flow), flow.variable_dtype == "float32"):
+            warnings.warn(complaint, stacklevel=3)
     for i, layer in enumerate(flow.preprocessing):
         if isinstance(layer, Standardize):
             if i > 0:
@@ -175,12 +179,7 @@ def _refuse_constant_columns(moments):
         )
 
 
-def _warn_about_ties(flow, moments):
-    discrete = any(isinstance(layer, Dequantize) for layer in flow.preprocessing)
-    columns = np.flatnonzero(moments.integral.ravel())
-    if not discrete and len(columns) and moments.count > 100:
-        warnings.warn(
-            f"Columns {columns[:8].tolist()} of x hold whole numbers only. A density of tied values can grow "
-            "without bound: say so with create_model(..., dequantize=1.0), or one step for each column.",
-            stacklevel=4,
-        )
+def _steps(flow):
+    """The steps that the flow dequantises, of the event shape; 0 for none."""
+    widths = [layer.width for layer in flow.preprocessing if isinstance(layer, Dequantize)]
+    return np.broadcast_to(np.asarray(widths[0] if widths else 0.0), flow.event_shape)

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from flowzoo import xla
+
+def rows_at_once(event_shape: Sequence[int], most: int) -> int:
+    """How many rows to take at once: a power of two from 64 to `most`, fewer for large events.
+
+    Example:
+        >>> rows_at_once((2,), 8192), rows_at_once((28, 28, 1), 8192), rows_at_once((32, 32, 3), 8192)
+        (8192, 512, 128)
+    """
+    rows = 2**19 // math.prod(event_shape)
+    return 1 << min(max(rows, 64), most).bit_length() - 1
 
 
 class RowFunction:
@@ -26,8 +36,8 @@ class RowFunction:
 
     def __init__(self, function: Callable, chunk: int, jit_compile: bool):
         self._function = function
-        self._jit_compile = jit_compile
-        self._compiled = tf.function(self._traced, jit_compile=jit_compile, autograph=False)
+        self._compiled = tf.function(function, jit_compile=jit_compile, autograph=False)
+        self._of_size: dict[tuple, Callable] = {}
         self._chunk = chunk
 
     def __call__(self, *tensors):
@@ -43,17 +53,21 @@ class RowFunction:
             return results[0]
         return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *results)
 
-    def _traced(self, *tensors):
-        with xla.compiling(self._jit_compile):
-            return self._function(*tensors)
-
     def _run(self, tensors):
         rows = int(tensors[0].shape[0])
         size = 1 << max(rows - 1, 0).bit_length()
         if rows == size:
-            return self._compiled(*tensors)
-        padded = self._compiled(*[_pad(tensor, size - rows) for tensor in tensors])
+            return self._compiled_for(tensors)(*tensors)
+        tensors = [_pad(tensor, size - rows) for tensor in tensors]
+        padded = self._compiled_for(tensors)(*tensors)
         return tf.nest.map_structure(lambda tensor: tensor[:rows], padded)
+
+    def _compiled_for(self, tensors):
+        """One trace a size, which is meant: `tf.function` itself would warn of so many."""
+        key = tuple((tensor.dtype, *tensor.shape) for tensor in tensors)
+        if key not in self._of_size:
+            self._of_size[key] = self._compiled.get_concrete_function(*tensors)
+        return self._of_size[key]
 
 
 def _pad(tensor, count):

@@ -55,7 +55,8 @@ class DataConfig(_Section):
         test: Of the rows that the reported metrics come from.
         batch_size: Rows a step.
         columns: Columns of a file, or the key of an array in an .npz.
-        missing: "error" refuses rows of a file with missing values, "drop" leaves them out.
+        missing: "error" refuses rows of a file with missing values, "drop" leaves them out, "mean" puts the
+            mean of the column's values in the training rows.
     """
 
     source: str
@@ -64,7 +65,7 @@ class DataConfig(_Section):
     test: str = "test"
     batch_size: int = pydantic.Field(512, gt=0)
     columns: list[str | int] | str | None = None
-    missing: Literal["error", "drop"] = "error"
+    missing: Literal["error", "drop", "mean"] = "error"
 
 
 class TrainingConfig(_Section):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from flowzoo import bases, bijectors, checks, conditioners, layers, random
-from flowzoo.batching import RowFunction
+from flowzoo.batching import RowFunction, rows_at_once
 from flowzoo.layers import Dequantize, FlowLayer
 from flowzoo.likelihood import LikelihoodModel
 
@@ -256,8 +255,7 @@ class Flow(LikelihoodModel):
     def _row_function(self, key, function):
         key = (key, self.use_xla)
         if key not in self._row_functions:
-            rows = 2**19 // math.prod(self.event_shape)
-            chunk = 1 << min(max(rows, 64), 8192).bit_length() - 1
+            chunk = rows_at_once(self.event_shape, 8192)
             self._row_functions[key] = RowFunction(function, chunk, self.use_xla)
         return self._row_functions[key]
 
@@ -282,14 +280,14 @@ class Flow(LikelihoodModel):
         save_preset(self, directory, metadata)
 
     def export(self, filepath: str | os.PathLike, format: str = "tf_saved_model", **kwargs: Any) -> Path:
-        """Writes ``filepath/<next version>/`` for TF Serving; returns its path.
+        """Writes ``filepath/<next version>/`` for TF Serving, with warm-up and manifest; returns its path.
 
         Signatures: ``log_prob`` (also ``serving_default``), ``score``, ``sample``, ``encode``, ``decode``.
 
         Args:
             filepath: The model's base directory.
             format: "tf_saved_model".
-            **kwargs: See `flowzoo.export.export_saved_model`.
+            **kwargs: `version` and `keep`; see `flowzoo.export.export_saved_model`.
 
         Raises:
             ValueError: On an unknown format.

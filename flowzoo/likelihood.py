@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from flowzoo import adapt, checks, xla
+from flowzoo import adapt, checks, loop
+from flowzoo.skipped_steps import SkippedSteps
 
 if keras.backend.backend() != "tensorflow":
     raise ImportError(
@@ -32,6 +33,9 @@ class LikelihoodModel(keras.Model):
     """
 
     adapted: Any
+    train_function: Any
+    test_function: Any
+    steps_per_execution: int
 
     def __init__(self, event_shape: Sequence[int], context_shape: Sequence[int] | None, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)
@@ -40,8 +44,7 @@ class LikelihoodModel(keras.Model):
         self.use_xla = not self.is_image or bool(tf.config.list_physical_devices("GPU"))
         names = ["loss", "nll", *(["bits_per_dim"] if self.is_image else [])]
         self._trackers = [keras.metrics.Mean(name=name) for name in names]
-        for tracker in self._trackers:
-            tracker._direction = "down"  # what Keras's EarlyStopping asks a metric for
+        self._skipped = SkippedSteps()
 
     @property
     def is_image(self) -> bool:
@@ -76,12 +79,21 @@ class LikelihoodModel(keras.Model):
         batch_size = batch_size or self._default_batch_size
         adapt.adapt(self, x, context, batch_size=batch_size, max_batches=max_batches)
 
-    def compile(self, optimizer: Any = "auto", *, jit_compile: bool | str = "auto", **kwargs: Any) -> None:
+    def compile(
+        self,
+        optimizer: Any = "auto",
+        *,
+        jit_compile: bool | str = "auto",
+        steps_per_execution: int | str = "auto",
+        **kwargs: Any,
+    ) -> None:
         """Keras's compile; every argument has a default.
 
         Args:
             optimizer: "auto" is Adam at 1e-3 with the global gradient norm bounded.
             jit_compile: "auto" is `use_xla`.
+            steps_per_execution: Steps between two calls of the callbacks' batch methods. With XLA these steps
+                are one compiled loop, so "auto" takes up to 32 there, and 1 without.
             **kwargs: As in `keras.Model.compile`, without loss and metrics: these are the negative
                 log-likelihood, in nats and for images in bits per dimension.
 
@@ -95,6 +107,9 @@ class LikelihoodModel(keras.Model):
                 raise ValueError(f"A flow's loss and metric is its negative log-likelihood; leave {key} out.")
         if jit_compile == "auto":
             jit_compile = self.use_xla and not kwargs.get("run_eagerly", False)
+        self._choose_steps = steps_per_execution == "auto"
+        if not self._choose_steps:
+            kwargs["steps_per_execution"] = steps_per_execution
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
 
     def get_compile_config(self) -> dict:
@@ -149,8 +164,10 @@ class LikelihoodModel(keras.Model):
             # A dataset shuffles itself; Keras's default only makes it warn.
             kwargs.setdefault("shuffle", False)
         batch_size = batch_size or self._batch_size_of(x)
+        self._set_steps(batch_size)
         context = _context_for_keras(x, context, kwargs)
-        return super().fit(x, context, batch_size=batch_size, epochs=epochs, **kwargs)
+        callbacks = [self._skipped, *_listed(kwargs.pop("callbacks", None))]
+        return super().fit(x, context, batch_size=batch_size, epochs=epochs, callbacks=callbacks, **kwargs)
 
     def evaluate(
         self, x: Any = None, context: Any = None, batch_size: int | None = None, **kwargs: Any
@@ -160,6 +177,7 @@ class LikelihoodModel(keras.Model):
         if not self.compiled:
             self.compile()
         batch_size = batch_size or self._batch_size_of(x)
+        self._set_steps(batch_size)
         context = _context_for_keras(x, context, kwargs)
         return super().evaluate(x, context, batch_size=batch_size, **kwargs)
 
@@ -168,24 +186,46 @@ class LikelihoodModel(keras.Model):
         """Means over an epoch: loss, nll (nats) and, for images, bits per dimension."""
         return self._trackers
 
+    def make_train_function(self, force: bool = False) -> None:
+        """Keras's, or with XLA on one device a `StepLoop`."""
+        if not self._loops(LikelihoodModel.train_step):
+            super().make_train_function(force)
+        elif force or self.train_function is None:
+            self.optimizer.build(self.trainable_variables)
+            self.train_function = self._step_loop(self.train_step)
+
+    def make_test_function(self, force: bool = False) -> None:
+        """Keras's, or with XLA on one device a `StepLoop`."""
+        if not self._loops(LikelihoodModel.test_step):
+            super().make_test_function(force)
+        elif force or self.test_function is None:
+            self.test_function = self._step_loop(self.test_step)
+
     def train_step(self, data: Any) -> dict:
-        """One step of gradient descent on a batch."""
+        """One step of gradient descent on a batch; counted and left out if it is not finite."""
         x, context, weight = self._unpack(data)
-        with xla.compiling(self.jit_compile), tf.GradientTape() as tape:
+        with tf.GradientTape() as tape:
             nll = -self.log_density(x, context, training=True, noise_seed=self._noise_seed())
             loss = self._loss(nll, weight)
             scaled = self.optimizer.scale_loss(loss)
-        with xla.compiling(self.jit_compile):
-            gradients = tape.gradient(scaled, [variable.value for variable in self.trainable_variables])
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
-        return self._logs(loss, nll, weight)
+        variables = self.trainable_variables
+        gradients = tape.gradient(scaled, [variable.value for variable in variables])
+        finite = tf.math.is_finite(tf.linalg.global_norm(gradients) + loss)
+        self._skipped.count(finite)
+
+        def apply():
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            self._track(loss, nll, weight)
+
+        tf.cond(finite, apply, lambda: None)
+        return self._logs()
 
     def test_step(self, data: Any) -> dict:
         """The metrics of a batch."""
         x, context, weight = self._unpack(data)
-        with xla.compiling(self.jit_compile):
-            nll = -self.log_density(x, context)
-        return self._logs(self._loss(nll, weight), nll, weight)
+        nll = -self.log_density(x, context)
+        self._track(self._loss(nll, weight), nll, weight)
+        return self._logs()
 
     def predict_step(self, data: Any) -> tf.Tensor:
         """Log-densities of a batch: of x, of (x, context), or of ((x, context),)."""
@@ -222,13 +262,40 @@ class LikelihoodModel(keras.Model):
         loss = mean * self.bits_per_nat_dim if self.is_image else mean
         return tf.add_n([loss, *[tf.cast(penalty, loss.dtype) for penalty in self.losses]])
 
-    def _logs(self, loss, nll, weight):
+    def _track(self, loss, nll, weight):
         loss_tracker, nll_tracker, *bits_trackers = self._trackers
-        loss_tracker.update_state(loss, sample_weight=tf.cast(tf.shape(nll)[0], nll.dtype))
+        rows = tf.cast(tf.shape(nll)[0], nll.dtype) if weight is None else tf.reduce_sum(weight)
+        loss_tracker.update_state(loss, sample_weight=rows)
         nll_tracker.update_state(nll, sample_weight=weight)
         for tracker in bits_trackers:
             tracker.update_state(nll * self.bits_per_nat_dim, sample_weight=weight)
+
+    def _logs(self):
         return {tracker.name: tracker.result() for tracker in self._trackers}
+
+    # -- steps in one program --------------------------------------------------------------
+    def _loops(self, step):
+        """Whether the step runs in a `StepLoop`: with XLA, on one device, unless a subclass changed it."""
+        alone = self.distribute_strategy.num_replicas_in_sync == 1
+        unchanged = getattr(type(self), step.__name__) is step
+        return bool(self.jit_compile) and not self.run_eagerly and alone and unchanged
+
+    def _step_loop(self, step):
+        return loop.StepLoop(lambda *batch: step(batch), self._logs, self.steps_per_execution)
+
+    def _set_steps(self, batch_size):
+        if self._choose_steps:
+            numbers = (batch_size or self._default_batch_size) * math.prod(self.event_shape)
+            steps = loop.steps_in_a_loop(4 * numbers) if self._loops(LikelihoodModel.train_step) else 1
+            if steps != self.steps_per_execution:
+                self.steps_per_execution = steps
+                self.train_function = self.test_function = None
+
+
+def _listed(callbacks):
+    if callbacks is None:
+        return []
+    return callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
 
 
 def _context_for_keras(x, context, kwargs):

@@ -1,27 +1,16 @@
-"""Tells code that is being traced whether XLA will compile it."""
+"""is_compiling: whether what is traced now will be compiled with XLA."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from contextvars import ContextVar
+import tensorflow as tf
 
-_compiling: ContextVar[bool] = ContextVar("compiling_with_xla", default=False)
-
-
-@contextlib.contextmanager
-def compiling(with_xla: bool) -> Iterator[None]:
-    """Marks what is traced inside of the block as compiled with XLA, or not.
-
-    A `tf.function(jit_compile=True)` does not tell its body; and a few ops are fast in one world only.
-    """
-    token = _compiling.set(with_xla)
-    try:
-        yield
-    finally:
-        _compiling.reset(token)
+# The public API does not say. TensorFlow asks itself the same question with this function.
+from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 
 def is_compiling() -> bool:
-    """Whether what is traced now will be compiled with XLA."""
-    return _compiling.get()
+    """Whether a `tf.function(jit_compile=True)` is being traced, here or further out.
+
+    A few ops are fast in one world only, or known to one only.
+    """
+    return bool(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))

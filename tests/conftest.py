@@ -4,6 +4,7 @@ import hypothesis
 import numpy as np
 import pytest
 import tensorflow as tf
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 
 # The same examples in every run: a red run is a change's doing, never the dice's.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -41,3 +42,46 @@ def assert_like_oracle():
             np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance)
 
     return check
+
+
+# Messages of tensorflow/serving whose Python modules are not in the package tensorflow-serving-api, from
+# tensorflow_serving/servables/tensorflow/session_bundle_config.proto and
+# tensorflow_serving/config/monitoring_config.proto.
+SERVER_MESSAGES = """
+name: "server.proto" package: "tensorflow.serving" syntax: "proto3"
+dependency: "google/protobuf/wrappers.proto"
+message_type {
+  name: "BatchingParameters"
+  field { name: "max_batch_size" number: 1 type: TYPE_MESSAGE type_name: ".google.protobuf.Int64Value" }
+  field { name: "batch_timeout_micros" number: 2 type: TYPE_MESSAGE type_name: ".google.protobuf.Int64Value" }
+  field { name: "max_enqueued_batches" number: 3 type: TYPE_MESSAGE type_name: ".google.protobuf.Int64Value" }
+  field { name: "num_batch_threads" number: 4 type: TYPE_MESSAGE type_name: ".google.protobuf.Int64Value" }
+  field { name: "thread_pool_name" number: 5 type: TYPE_MESSAGE type_name: ".google.protobuf.StringValue" }
+  field { name: "allowed_batch_sizes" number: 6 label: LABEL_REPEATED type: TYPE_INT64 }
+}
+message_type {
+  name: "PrometheusConfig"
+  field { name: "enable" number: 1 type: TYPE_BOOL }
+  field { name: "path" number: 2 type: TYPE_STRING }
+}
+message_type {
+  name: "MonitoringConfig"
+  field {
+    name: "prometheus_config" number: 1 type: TYPE_MESSAGE type_name: ".tensorflow.serving.PrometheusConfig"
+  }
+}
+"""
+
+
+@pytest.fixture(scope="session")
+def parse_server_text():
+    """``parse(message_name, text)``: reads a text proto as TensorFlow Serving does."""
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
+    pool.Add(text_format.Parse(SERVER_MESSAGES, descriptor_pb2.FileDescriptorProto()))
+
+    def parse(name, text):
+        descriptor = pool.FindMessageTypeByName(f"tensorflow.serving.{name}")
+        return text_format.Parse(text, message_factory.GetMessageClass(descriptor)())
+
+    return parse

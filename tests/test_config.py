@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -113,3 +114,20 @@ def test_every_recipe_of_the_zoo_is_valid(path):
     known = {"preprocessing", "pixel_levels", "dequantize", "base", "dtype"}
     assert set(config.model.options) <= set(flowzoo.model_info(config.model.name).options) | known
     assert yaml.safe_load(dump_config(config))["name"] == config.name
+
+
+@pytest.mark.parametrize("name", ["power", "gas", "hepmass", "miniboone", "bsds300"])
+@pytest.mark.parametrize(("kind", "steps"), [("nsf", 200_000), ("nsf_ar", 250_000), ("maf", 250_000)])
+def test_the_benchmarks_recipes_train_for_the_papers_steps(kind, steps, name):
+    config = load_config(Path(__file__).parents[1] / "zoo_configs" / f"{kind}_{name}.yaml")
+    rows = flowzoo.data.dataset_info(config.data.source).splits["train"]
+    epoch = rows // config.data.batch_size
+    wanted = steps if name == "miniboone" else 400_000
+    assert abs(config.training.epochs * epoch - wanted) <= epoch / 2
+
+
+@pytest.mark.parametrize("kind", ["nsf", "nsf_ar", "maf"])
+def test_a_benchmarks_recipe_makes_a_flow(kind):
+    config = load_config(Path(__file__).parents[1] / "zoo_configs" / f"{kind}_miniboone.yaml")
+    flow = flowzoo.create_model(config.model.name, (43,), **config.model.options)
+    assert np.isfinite(flow.log_prob(np.zeros((2, 43), np.float32))).all()

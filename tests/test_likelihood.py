@@ -402,5 +402,5 @@ def test_bad_validation_data_are_refused(x):
 
 
 def test_whole_numbers_without_dequantize_are_warned_about(rng):
-    with pytest.warns(UserWarning, match=r"Columns \[1\] of x hold whole numbers only.*dequantize=1.0"):
+    with pytest.warns(UserWarning, match=r"columns \[1\] hold whole numbers only.*dequantize=\[0, 1\]"):
         make().fit(np.stack([rng.normal(size=200), rng.integers(0, 5, 200)], 1), verbose=0)

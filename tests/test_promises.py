@@ -17,20 +17,28 @@ SMALL = {
     "channels": 4,
 }
 OPTIONS: dict[str, dict] = {}
+# Walked beside the registered ones: options that make another kind of flow.
+VARIANTS = {"glow-spline": ("glow", {"coupling": "spline"}), "nsf-ar": ("nsf", {"autoregressive": True})}
 EVENTS = {"vector": (3,), "image": (4, 4, 1)}
 
 
-def options_of(name):
+def options_of(walked):
+    name, options = VARIANTS.get(walked, (walked, OPTIONS.get(walked, {})))
     known = flowzoo.model_info(name).options
-    return {**{key: value for key, value in SMALL.items() if key in known}, **OPTIONS.get(name, {})}
+    return name, {**{key: value for key, value in SMALL.items() if key in known}, **options}
+
+
+def events_of(walked):
+    name, _ = options_of(walked)
+    return flowzoo.model_info(name).events
 
 
 def cases(events):
     return [
         pytest.param(name, event, context, id=f"{name}-{kind}{'-context' if context else ''}")
-        for name in flowzoo.list_models()
+        for name in [*flowzoo.list_models(), *VARIANTS]
         for kind, event in events.items()
-        if kind in flowzoo.model_info(name).events
+        if kind in events_of(name)
         for context in (None, (3,))
     ]
 
@@ -46,10 +54,11 @@ def marks_of(check, name, event, context):
 def made():
     flows = {}
 
-    def make(dtype, name, event, context):
-        key = (dtype, name, event, context)
+    def make(dtype, walked, event, context):
+        key = (dtype, walked, event, context)
         if key not in flows:
-            flows[key] = testing.make_flow(name, event, context, dtype=dtype, **options_of(name))
+            name, options = options_of(walked)
+            flows[key] = testing.make_flow(name, event, context, dtype=dtype, **options)
         return flows[key]
 
     return make
@@ -57,7 +66,8 @@ def made():
 
 @pytest.mark.parametrize(("name", "event", "context"), cases(EVENTS))
 def test_a_new_flow_is_near_the_identity(name, event, context):
-    testing.check_near_identity(testing.make_new_flow(name, event, context, **options_of(name)))
+    name, options = options_of(name)
+    testing.check_near_identity(testing.make_new_flow(name, event, context, **options))
 
 
 @pytest.mark.parametrize("check", testing.FLOAT64_CHECKS)

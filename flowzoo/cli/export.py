@@ -3,52 +3,90 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from flowzoo.cli.common import Model, load_flow
+from flowzoo.cli.common import load_flow
 from flowzoo.cli.console import examples, print_table
 
-EXAMPLES = examples("flowzoo export runs/mine models/mine")
+EXAMPLES = examples(
+    "flowzoo export runs/mine models/mine",
+    "flowzoo export runs/mine models/mine --keep 3",
+    "flowzoo export --verify models/mine",
+)
 
 
 def run(
-    model: Model,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL", help="Name of a preset, a preset or run directory, or a .keras file."
+        ),
+    ] = None,
     base_dir: Annotated[
-        Path, typer.Argument(help="The served model's directory; versions 1, 2, ... go there.")
-    ],
+        Path | None,
+        typer.Argument(metavar="BASE_DIR", help="The served model's directory; versions 1, 2, ... go there."),
+    ] = None,
     format: Annotated[str, typer.Option(help="What to write.")] = "tf_saved_model",
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Remove all but the newest N versions afterwards; keeps all by default."
+        ),
+    ] = None,
+    verify: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Export nothing, but check the files of DIR: a version, or the newest of a base directory.",
+        ),
+    ] = None,
 ) -> None:
     """Exports a flow for TF Serving.
 
-    Writes BASE_DIR/1; when that exists BASE_DIR/2, and so on.
+    Writes BASE_DIR/1; when that exists BASE_DIR/2, and so on: a SavedModel with warm-up requests,
+    batching parameters and a manifest of its files.
     """
+    if verify is not None:
+        if model is not None:
+            raise typer.BadParameter("--verify DIR checks what is there, and takes no MODEL.")
+        _verify(verify)
+    elif model is None or base_dir is None:
+        raise typer.BadParameter("An export needs MODEL and BASE_DIR.")
+    else:
+        _export(model, base_dir, format, keep)
+
+
+def _verify(directory: Path) -> None:
+    from flowzoo.export.manifest import read_manifest, verify_export
+
+    version = verify_export(directory)
+    manifest = read_manifest(version)
+    typer.echo(
+        f"ok: {len(manifest['files'])} files of {version} are as flowzoo {manifest['flowzoo']} wrote them"
+    )
+
+
+def _export(model: str, base_dir: Path, format: str, keep: int | None) -> None:
     flow = load_flow(model)
-    path = flow.export(base_dir, format=format)
+    path = flow.export(base_dir, format=format, **({} if keep is None else {"keep": keep}))
     typer.echo(f"wrote {path}")
-    if (Path(path) / "saved_model.pb").is_file():
-        print_table(("signature", "inputs", "outputs"), _signatures(Path(path)))
+    if (path / "saved_model.pb").is_file():
+        print_table(("signature", "inputs", "outputs"), _signatures(path))
 
 
 def _signatures(path: Path) -> list[tuple[str, str, str]]:
-    """Name, inputs and outputs of each signature, read from the model's protocol buffer."""
-    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+    """Name, inputs and outputs of each signature."""
+    from flowzoo.export.manifest import read_manifest
 
-    saved = SavedModel.FromString((path / "saved_model.pb").read_bytes())
-    signatures = saved.meta_graphs[0].signature_def
-    return [
-        (name, _shown(signatures[name].inputs), _shown(signatures[name].outputs))
-        for name in sorted(signatures)
-        if not name.startswith("__")
-    ]
+    signatures = read_manifest(path)["signatures"].items()
+    return [(name, _shown(tensors["inputs"]), _shown(tensors["outputs"])) for name, tensors in signatures]
 
 
-def _shown(tensors: Any) -> str:
-    import tensorflow as tf
-
+def _shown(tensors: dict[str, dict]) -> str:
     parts = []
-    for name, info in sorted(tensors.items()):
-        sizes = ["N" if dim.size < 0 else str(dim.size) for dim in info.tensor_shape.dim]
-        parts.append(f"{name} {tf.as_dtype(info.dtype).name}[{','.join(sizes)}]")
+    for name, tensor in tensors.items():
+        sizes = ["N" if size is None else str(size) for size in tensor["shape"]]
+        parts.append(f"{name} {tensor['dtype']}[{','.join(sizes)}]")
     return ", ".join(parts)

@@ -42,12 +42,18 @@ def run(
     ] = None,
     learning_rate: Annotated[float, typer.Option(min=1e-8, help="The highest one.")] = 1e-3,
     dequantize: Annotated[
-        float | None, typer.Option(min=0.0, help="Step of discrete data, 1 for whole numbers.")
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Step of discrete data, 1 for whole numbers; by column: --option dequantize=[1,0.01,0].",
+        ),
     ] = None,
     columns: Columns = None,
     out: Annotated[Path | None, typer.Option(help="Run directory; runs/MODEL_DATA by default.")] = None,
     seed: Annotated[int, typer.Option(help="Of the weights, the noise and the order.")] = 0,
-    missing: Annotated[str, typer.Option(help="A file's rows with missing values: error or drop.")] = "error",
+    missing: Annotated[
+        str, typer.Option(help="A file's missing values: error, drop the row, or mean of the column.")
+    ] = "error",
     data_dir: DataDir = None,
     no_download: NoDownload = False,
 ) -> None:

@@ -28,21 +28,19 @@ from flowzoo.client.protocol import (
 
 try:
     import grpc
-    from tensorflow_serving.apis import (
-        get_model_metadata_pb2,
-        get_model_status_pb2,
-        model_pb2,
-        model_service_pb2_grpc,
-        predict_pb2,
-        prediction_service_pb2_grpc,
-    )
 except ImportError:
-    raise ImportError(
-        "The gRPC client needs grpcio and tensorflow-serving-api: pip install 'flowzoo[serving]'."
-    ) from None
+    raise ImportError("The gRPC client needs grpcio: pip install 'flowzoo[serving]'.") from None
 
 import tensorflow as tf
 from google.protobuf.json_format import MessageToDict
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
 
 _UNAVAILABLE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
 _REFUSED = {

@@ -107,8 +107,8 @@ class MADE(Conditioner):
 
         Input i is seen by units of degree i+1 and more, output i sees units of degree i and less.
         """
-        top = max(columns - 1, lowest)
-        hidden = [lowest + (np.arange(units) * (top - lowest + 1)) // units for units in self.hidden_units]
+        self.lowest, self.steps = lowest, max(columns - lowest, 1)
+        hidden = [lowest + (np.arange(units) * self.steps) // units for units in self.hidden_units]
         # One output row for each parameter of each column, parameters outermost.
         outputs = np.tile(np.arange(columns), self.parameters)
         return [np.arange(1, columns + 1), *hidden, outputs]

@@ -6,13 +6,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from flowzoo.data import files
 from flowzoo.data.catalog import list_datasets, open_dataset
 from flowzoo.data.formats.columns import Columns
 from flowzoo.data.source import Source
-from flowzoo.data.split import Missing, RowFilter, check_split
+from flowzoo.data.split import Missing, RowFilter, check_split, column_means
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -37,7 +37,8 @@ def load(
 ) -> tf.data.Dataset:
     """Loads raw rows: a data set of the catalog, or files of your own.
 
-    Rows are never scaled: images are uint8 `[height, width, channels]`, everything else float32.
+    Rows are never scaled: images are uint8 `[height, width, channels]`, everything else float32. That holds
+    whole numbers up to 16,777,216; larger ones (ids, seconds since 1970) are rounded, and `Flow.adapt` warns.
 
     Files end in .npy, .npz, .csv, .csv.gz, .parquet, .tfrecord or .tfrecord.gz. They are split by a
     hash of each row's values (`flowzoo.data.split.row_fractions`): a row lands in the same split
@@ -62,8 +63,11 @@ def load(
         labels: True gives (row, label) pairs where the source has labels: the catalog's classes,
             the array "y" of a .npz, the feature "label" of a TFRecord. A string names another array
             or feature, or the label column of a table. Labels are int64.
-        missing: For files: what to do with rows that have missing or infinite values, "error"
-            or "drop".
+        missing: For files: what to do with rows that have missing or infinite values, "error" or "drop"; or
+            "mean": a missing value becomes the mean of its column's values in "train", whatever the split
+            (one more pass over the files), and infinite values are refused. This prepares data, it is no
+            part of a flow: a served row with NaN stays not valid. Filled values are all the same, a spike
+            that a density will show, so prefer "drop" where it costs few rows.
         validation_fraction: For files: share of the rows in "validation".
         test_fraction: For files: share of the rows in "test".
 
@@ -140,6 +144,9 @@ def _open_files(
         test_fraction=test_fraction,
         columns=opened.columns,
     )
+    if missing == "mean":
+        train = replace(keep, split="train")(opened.chunks(None))
+        keep = replace(keep, fill=column_means(train, opened.columns, keep.name))
     return replace(opened, rows=None, chunks=lambda rng: keep(opened.chunks(rng)))
 
 
@@ -150,8 +157,8 @@ def _check_options(batch_size: int | None, cache: bool | str, missing: str) -> N
         raise ValueError(f"batch_size must be at least 1 (or None for single rows); got {batch_size}")
     if cache not in (True, False, "auto"):
         raise ValueError(f"cache must be True, False or 'auto'; got {cache!r}")
-    if missing not in ("error", "drop"):
-        raise ValueError(f"missing must be 'error' or 'drop'; got {missing!r}")
+    if missing not in get_args(Missing):
+        raise ValueError(f"missing must be 'error', 'drop' or 'mean'; got {missing!r}")
 
 
 def _too_few(source: object, split: str | None, rows: int, batch_size: int | None) -> str:

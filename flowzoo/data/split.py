@@ -10,7 +10,7 @@ import numpy as np
 
 from flowzoo.data.source import Chunk
 
-Missing = Literal["error", "drop"]
+Missing = Literal["error", "drop", "mean"]
 
 FILE_SPLITS = ("train", "validation", "test", "all")
 
@@ -19,7 +19,7 @@ def row_fractions(x: np.ndarray) -> np.ndarray:
     """A number in [0, 1) for each row, which depends on the row's values alone.
 
     Equal rows get equal numbers, in any file, order, process and version: the row's bytes (float32
-    little-endian, or uint8, with -0.0 as 0.0, padded with zeros to a multiple of 8) are
+    little-endian, or uint8, with -0.0 as 0.0 and NaN as 0x7FC00000, padded with zeros to a multiple of 8) are
     read as 64-bit words w, and h <- mix(h ^ w) starting from h = 0, where mix adds
     0x9E3779B97F4A7C15 and applies SplitMix64's finaliser (Steele, Lea and Flood, 2014). The number
     is the upper 53 bits of h over 2^53.
@@ -37,6 +37,7 @@ def row_fractions(x: np.ndarray) -> np.ndarray:
     flat = np.ascontiguousarray(x).reshape(len(x), int(np.prod(x.shape[1:])))
     if flat.dtype != np.uint8:
         flat = (flat + np.float32(0.0)).astype("<f4", copy=False)
+        flat[np.isnan(flat)] = np.nan
     raw = flat.view(np.uint8)
     padded = np.zeros((len(raw), -(-raw.shape[1] // 8) * 8), np.uint8)
     padded[:, : raw.shape[1]] = raw
@@ -55,18 +56,20 @@ def _mix(h: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class RowFilter:
-    """Passes on the rows of one split, and refuses or drops rows with missing values.
+    """Passes on the rows of one split, and refuses, drops or fills rows with missing values.
 
     The rows whose fraction (see `row_fractions`) lies below `test_fraction` are "test", the next
-    `validation_fraction` are "validation", the rest "train".
+    `validation_fraction` are "validation", the rest "train". That is told before anything is filled in, so
+    whole rows are in the same split whatever `missing` says.
 
     Attributes:
         name: What messages call the data.
         split: "train", "validation", "test" or "all".
-        missing: "error" or "drop".
+        missing: "error", "drop" or "mean".
         validation_fraction: Share of the rows in "validation".
         test_fraction: Share of the rows in "test".
         columns: Names of a vector's entries, for messages.
+        fill: With "mean", what takes the place of NaN, of the event shape; see `column_means`.
     """
 
     name: str
@@ -75,29 +78,32 @@ class RowFilter:
     validation_fraction: float
     test_fraction: float
     columns: tuple[str, ...]
+    fill: np.ndarray | float = np.nan
 
     def __call__(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
         """Filters one pass.
 
         Raises:
-            ValueError: At the end of the pass, if values are missing and `missing` is "error": by
-                then all of them are counted. The first pass is made before any training.
+            ValueError: At the end of the pass, if values are missing and `missing` is "error", or infinite
+                and it is "mean": by then all are counted. The first pass is made before any training.
         """
         rows = bad_rows = 0
         bad_values: np.ndarray | int = 0
         for x, labels in chunks:
-            finite = np.isfinite(x)
+            good = ~np.isinf(x) if self.missing == "mean" else np.isfinite(x)
             rows += len(x)
-            if not finite.all():
-                bad_values = bad_values + (~finite).sum(axis=0)
-                whole = finite.reshape(len(x), -1).all(axis=1)
+            if not good.all():
+                bad_values = bad_values + (~good).sum(axis=0)
+                whole = good.reshape(len(x), -1).all(axis=1)
                 bad_rows += len(x) - int(whole.sum())
                 x, labels = x[whole], None if labels is None else labels[whole]
             if self.split != "all":
                 kept = self._kept(row_fractions(x))
                 x, labels = x[kept], None if labels is None else labels[kept]
+            if self.missing == "mean":
+                x = np.where(np.isnan(x), self.fill, x).astype(x.dtype, copy=False)
             yield x, labels
-        if bad_rows and self.missing == "error":
+        if bad_rows and self.missing != "drop":
             raise ValueError(self._complaint(rows, bad_rows, np.ravel(bad_values)))
 
     def _kept(self, fractions: np.ndarray) -> np.ndarray:
@@ -112,11 +118,41 @@ class RowFilter:
         where = " in column " + ", ".join(counts[:5]) if counts else ""
         if len(counts) > 5:
             where += f" and {len(counts) - 5} more columns"
+        if self.missing == "mean":
+            return (
+                f"{self.name}: {bad_rows} of {rows} rows have infinite values{where}, or ones too large for "
+                "float32; they are not missing, and not filled in. Mend them, or leave those rows out with "
+                "missing='drop'."
+            )
         return (
             f"{self.name}: {bad_rows} of {rows} rows have missing or infinite values{where}. "
-            "Fill them in, choose other columns with columns=, or leave those rows out with "
-            "missing='drop'."
+            "Fill them in, choose other columns with columns=, leave those rows out with missing='drop', or "
+            "put the column's mean with missing='mean'."
         )
+
+
+def column_means(chunks: Iterator[Chunk], columns: tuple[str, ...], name: str) -> np.ndarray:
+    """The mean of each column's present values, of the event shape.
+
+    Args:
+        chunks: The rows, NaN where a value is missing.
+        columns: Names of a vector's entries, for messages.
+        name: What messages call the data.
+
+    Raises:
+        ValueError: If a column has no value.
+    """
+    count: np.ndarray | int = 0
+    total: np.ndarray | float = 0.0
+    for x, _ in chunks:
+        count = count + (~np.isnan(x)).sum(axis=0)
+        total = total + np.nansum(x, axis=0, dtype=np.float64)
+    empty = np.flatnonzero(np.ravel(count) == 0)
+    if len(empty):
+        found = f"column {columns[empty[0]]!r}" if columns else "a column"
+        raise ValueError(f"{name}: {found} has no value in the training rows; leave it out with columns=.")
+    means: np.ndarray = np.asarray(total / count, np.float32)
+    return means
 
 
 def check_split(split: str | None, validation_fraction: float, test_fraction: float) -> str:

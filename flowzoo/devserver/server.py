@@ -9,11 +9,8 @@ from pathlib import Path
 
 try:
     import grpc  # noqa: F401
-    import tensorflow_serving  # noqa: F401
 except ImportError:
-    raise ImportError(
-        "The server needs grpcio and tensorflow-serving-api: pip install 'flowzoo[serving]'."
-    ) from None
+    raise ImportError("The server needs grpcio: pip install 'flowzoo[serving]'.") from None
 
 from flowzoo.devserver import rest, rpc
 from flowzoo.devserver.models import Models

@@ -8,13 +8,22 @@ import tempfile
 from pathlib import Path
 
 import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from flowzoo.export.signatures import Signatures
+from flowzoo.export.batching import batch_sizes, write_batching_params
+from flowzoo.export.manifest import numbered_versions, write_manifest
+from flowzoo.export.signatures import Signatures, describe
+from flowzoo.export.warmup import write_warmup_requests
 from flowzoo.flow import Flow
 
 
-def export_saved_model(flow: Flow, base_dir: str | os.PathLike, *, version: int | None = None) -> Path:
+def export_saved_model(
+    flow: Flow, base_dir: str | os.PathLike, *, version: int | None = None, keep: int | None = None
+) -> Path:
     """Writes ``base_dir/<version>/``; `Flow.export` is the public name.
+
+    Beside the SavedModel a version holds warm-up requests, batching parameters and a manifest with the
+    fingerprint of every file (see `verify_export`).
 
     TF Serving polls the base directory and loads whatever number appears there: so the version is
     written under another name beside it, and renamed when it is whole.
@@ -23,33 +32,61 @@ def export_saved_model(flow: Flow, base_dir: str | os.PathLike, *, version: int 
         flow: The flow.
         base_dir: The model's base directory.
         version: A number not yet there; the next one by default.
+        keep: How many versions to keep, counted from the highest number: older ones are removed once
+            the new one is in place, and never the new one. All by default.
 
     Returns:
         The directory of the version.
 
     Raises:
-        ValueError: If the version exists.
+        ValueError: If the version exists, `keep` is below 1, or a layer of the flow compiles with XLA.
     """
+    if keep is not None and keep < 1:
+        raise ValueError(f"keep must be at least 1 version; got {keep}. Leave it out to keep all.")
     base = Path(base_dir)
     base.mkdir(parents=True, exist_ok=True)
     if version is not None and (base / str(version)).exists():
         raise ValueError(f"{base / str(version)} exists; choose another version, or leave it out.")
+    beside = Path(tempfile.mkdtemp(prefix=".writing-", dir=base))
+    try:
+        _write(flow, beside)
+        beside.chmod(0o755)
+        published = _publish(beside, base, version)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    if keep is not None:
+        _remove_old(base, keep, published)
+    return published
+
+
+def _write(flow: Flow, directory: Path) -> None:
     module = tf.Module(name=flow.name)
     # Plain tf.Variables, and no Keras object: whoever loads the model needs neither flowzoo nor Keras.
     module.weights = [weight.value for weight in flow.weights]
-    beside = Path(tempfile.mkdtemp(prefix=".writing-", dir=base))
-    try:
-        tf.saved_model.save(module, str(beside), signatures=_concrete(flow))
-        beside.chmod(0o755)
-        return _publish(beside, base, version)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    functions, sizes = _concrete(flow), batch_sizes(flow)
+    tf.saved_model.save(module, str(directory), signatures=functions)
+    _check_no_xla(directory)
+    write_warmup_requests(functions, sizes, directory)
+    write_batching_params(sizes, directory)
+    write_manifest(flow, describe(functions), sizes, directory)
 
 
 def _concrete(flow: Flow) -> dict:
     functions = Signatures(flow).functions()
     concrete = {function: function.get_concrete_function() for function in set(functions.values())}
     return {name: concrete[function] for name, function in functions.items()}
+
+
+def _check_no_xla(directory: Path) -> None:
+    """A stock server answers 500 to a function compiled with XLA; better no version than that."""
+    saved = SavedModel.FromString((directory / "saved_model.pb").read_bytes())
+    library = [function for meta in saved.meta_graphs for function in meta.graph_def.library.function]
+    compiled = [function.signature.name for function in library if function.attr["_XlaMustCompile"].b]
+    if compiled:
+        raise ValueError(
+            f"The flow compiles {', '.join(compiled)} with XLA, which TensorFlow Serving refuses. "
+            "Take jit_compile=True off that function; a flow compiles itself where it may."
+        )
 
 
 def _publish(beside: Path, base: Path, version: int | None) -> Path:
@@ -65,5 +102,14 @@ def _publish(beside: Path, base: Path, version: int | None) -> Path:
 
 
 def _next_version(base: Path) -> int:
-    taken = [int(entry.name) for entry in base.iterdir() if entry.name.isdigit()]
-    return max(taken, default=0) + 1
+    versions = numbered_versions(base)
+    return int(versions[-1].name) + 1 if versions else 1
+
+
+def _remove_old(base: Path, keep: int, published: Path) -> None:
+    for old in numbered_versions(base)[:-keep]:
+        if old != published:
+            # First out of the server's sight, so that it never sees half a version.
+            hidden = Path(tempfile.mkdtemp(prefix=".removing-", dir=base))
+            os.rename(old, hidden / old.name)
+            shutil.rmtree(hidden)

@@ -84,6 +84,23 @@ class Signatures:
         return tf.where(tf.math.is_finite(values), values, self._dtype.min)
 
 
+def input_specs(function: tf.types.experimental.ConcreteFunction) -> dict[str, tf.TensorSpec]:
+    """The inputs of a signature by name, in their order."""
+    return {spec.name: spec for spec in function.structured_input_signature[0]}
+
+
+def describe(functions: dict[str, tf.types.experimental.ConcreteFunction]) -> dict:
+    """Dtype and shape (None: any number of rows) of every input and output, as plain JSON values."""
+
+    def tensors(specs):
+        return {name: {"dtype": s.dtype.name, "shape": s.shape.as_list()} for name, s in specs.items()}
+
+    return {
+        name: {"inputs": tensors(input_specs(f)), "outputs": tensors(f.structured_outputs)}
+        for name, f in functions.items()
+    }
+
+
 def _checked(tensor, spec):
     """The tensor with its shape checked when it runs, not when it is traced."""
     # Hides the static shape, from which the check would be optimised away.

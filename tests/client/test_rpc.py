@@ -185,6 +185,5 @@ def test_without_grpc_the_way_out_is_told():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1] == (
-        "ImportError: The gRPC client needs grpcio and tensorflow-serving-api: "
-        "pip install 'flowzoo[serving]'."
+        "ImportError: The gRPC client needs grpcio: pip install 'flowzoo[serving]'."
     )

@@ -103,6 +103,22 @@ def test_many_new_versions_under_load(vector_server, known, other, publish):
     assert swap(vector_server, known, other, publish, versions=20, pause=1.0, clients=16, rest=0) > 2000
 
 
+def test_warm_up_spares_the_first_client(vector_server, other, publish):
+    served, folder = vector_server
+    publish(other[0], folder / "2")
+    served.wait_for("vector", 2)
+    with served.client("vector", "grpc") as client:
+        client.metadata()  # Opens the connection.
+        for ask in (client.sample, lambda rows: client.encode(np.ones((rows, 2)))):
+            seconds = []
+            for _ in range(30):
+                before = time.monotonic()
+                ask(5)
+                seconds.append(time.monotonic() - before)
+            # A signature that is not warm takes 100 ms and more; 20 are for a machine that does other things.
+            assert seconds[0] < 3 * np.median(seconds) + 0.02, seconds
+
+
 def flip_weights(version):
     (shard,) = (version / "variables").glob("variables.data-*")
     data = bytearray(shard.read_bytes())

@@ -1,5 +1,7 @@
 """`load`, from end to end: names, files, and every mistake's message."""
 
+from functools import partial
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -73,6 +75,24 @@ def test_missing_values_reach_the_user_as_a_value_error(tmp_path, cache):
     assert len(rows(kept)) == 196
     one = flowzoo.data.load(tmp_path / "a.csv", "all", columns="a", batch_size=200)
     assert rows(one).shape == (200, 1)
+
+
+@pytest.mark.parametrize("cache", ["auto", False])
+def test_missing_values_become_the_means_of_the_training_rows(tmp_path, table, cache):
+    table[::5, 1] = np.nan
+    np.save(tmp_path / "a.npy", table)
+    load = partial(flowzoo.data.load, tmp_path / "a.npy", batch_size=32, missing="mean", cache=cache)
+    train, validation, test = (rows(load(split)) for split in ("train", "validation", "test"))
+    assert len(train) + len(validation) + len(test) == 300
+    there = np.isin(train[:, 0], table[~np.isnan(table[:, 1]), 0])
+    mean = train[there, 1].mean(dtype=np.float64)
+    for part in (train, validation, test):
+        filled = part[np.isin(part[:, 0], table[::5, 0]), 1]
+        assert len(filled)
+        np.testing.assert_allclose(filled, mean, rtol=1e-6)
+    np.testing.assert_array_equal(
+        in_order(rows(load(None))), in_order(np.concatenate([train, validation, test]))
+    )
 
 
 def test_only_train_is_shuffled_unless_asked():

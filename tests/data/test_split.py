@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from flowzoo.data.split import RowFilter, check_split, row_fractions
+from flowzoo.data.split import RowFilter, check_split, column_means, row_fractions
 
 
 def filtered(x, split="all", missing="error", columns=("a", "b"), chunk=50):
@@ -74,6 +74,44 @@ def test_many_bad_columns_are_summed_up():
     x = np.full((2, 9), np.nan, np.float32)
     with pytest.raises(ValueError, match="and 4 more columns"):
         filtered(x, columns=tuple("abcdefghi"))
+
+
+def chunked(x, chunk=50):
+    return ((x[i : i + chunk], None) for i in range(0, len(x), chunk))
+
+
+def test_means_are_of_what_is_there(rng):
+    x = rng.normal(1e6, 1.0, (1000, 2)).astype(np.float32)
+    x[rng.random(1000) < 0.3, 1] = np.nan
+    means = column_means(chunked(x), ("a", "b"), "rows.csv")
+    assert means.dtype == np.float32
+    np.testing.assert_allclose(means, np.nanmean(x.astype(np.float64), axis=0), rtol=1e-7)
+    x[:, 0] = np.nan
+    with pytest.raises(ValueError, match=r"rows.csv: column 'a' has no value .*columns="):
+        column_means(chunked(x), ("a", "b"), "rows.csv")
+
+
+def test_missing_values_are_filled_and_infinite_ones_refused():
+    x = np.arange(400, dtype=np.float32).reshape(200, 2)
+    x[[3, 70], 1] = np.nan
+    keep = RowFilter("rows.csv", "all", "mean", 0.1, 0.2, ("a", "b"), np.array([7.0, 8.0], np.float32))
+    found = np.concatenate([rows for rows, _ in keep(chunked(x))])
+    np.testing.assert_array_equal(found[[3, 70]], [[6, 8], [140, 8]])
+    assert found.dtype == np.float32
+    assert np.isnan(x[3, 1]), "the user's own array is left alone"
+    x[5, 0] = np.inf
+    with pytest.raises(ValueError, match=r"1 of 200 rows have infinite values in column 'a' \(1\)"):
+        list(keep(chunked(x)))
+
+
+def test_a_row_is_in_the_same_split_whatever_is_filled_in_and_whatever_its_nan():
+    x = np.random.default_rng(0).standard_normal((500, 2)).astype(np.float32)
+    x[::7, 1] = np.nan
+    other = x.copy()
+    other.view(np.uint32)[::7, 1] = 0xFFC00001
+    np.testing.assert_array_equal(row_fractions(x), row_fractions(other))
+    whole = set(filtered(x, "test", "drop")[:, 0])
+    assert whole < set(filtered(x, "test", "mean")[:, 0])
 
 
 @pytest.mark.parametrize(

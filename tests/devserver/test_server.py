@@ -83,5 +83,5 @@ def test_without_the_extra_the_way_out_is_told():
     code = "import sys; sys.modules['grpc'] = None\nfrom flowzoo.devserver import Server"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1] == (
-        "ImportError: The server needs grpcio and tensorflow-serving-api: pip install 'flowzoo[serving]'."
+        "ImportError: The server needs grpcio: pip install 'flowzoo[serving]'."
     )

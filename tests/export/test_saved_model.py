@@ -190,6 +190,54 @@ def test_a_failed_export_leaves_nothing_to_load(flow, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("step", ["write_warmup_requests", "write_batching_params", "write_manifest"])
+def test_no_version_appears_without_all_of_its_files(flow, tmp_path, monkeypatch, step):
+    def fail(*_, **__):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(f"flowzoo.export.saved_model.{step}", fail)
+    with pytest.raises(OSError, match="disk full"):
+        flow.export(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_newest_versions_are_kept(flow, tmp_path):
+    for name in ("1", "02", "9", "10", "notes"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").touch()
+    assert flow.export(tmp_path, keep=2) == tmp_path / "11"
+    assert {path.name for path in tmp_path.iterdir()} == {"10", "11", "notes"}
+
+
+def test_the_version_just_written_is_kept_whatever_its_number(flow, tmp_path):
+    (tmp_path / "7").mkdir()
+    (tmp_path / "2").mkdir()
+    assert flow.export(tmp_path, version=3, keep=1) == tmp_path / "3"
+    assert {path.name for path in tmp_path.iterdir()} == {"3", "7"}
+
+
+def test_nothing_is_removed_for_an_export_that_failed(flow, tmp_path, monkeypatch):
+    (tmp_path / "1").mkdir()
+    with pytest.raises(ValueError, match="keep must be at least 1 version; got 0"):
+        flow.export(tmp_path, keep=0)
+    monkeypatch.setattr("flowzoo.export.saved_model.write_manifest", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        flow.export(tmp_path, keep=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
+def test_functions_compiled_with_xla_are_refused(tmp_path):
+    flow = make_flow("realnvp", (2,), dtype="float32", **SMALL)
+    flow.decode_rows = tf.function(flow.decode_rows, jit_compile=True)
+    with pytest.raises(ValueError, match="with XLA, which TensorFlow Serving refuses"):
+        flow.export(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_exported_graph_holds_no_xla(exported):
+    assert b"_XlaMustCompile" not in (exported / "saved_model.pb").read_bytes()
+
+
 def test_exported_weights_are_a_copy_of_the_moment(rows, tmp_path):
     flow = make_flow("realnvp", (2,), dtype="float32", **SMALL)
     flow.use_xla = False

@@ -1,0 +1,165 @@
+"""The input pipeline alone: rows/s of a source, and memory over a long stream; one JSON line.
+
+    python benchmarks/pipeline.py --case vectors_npy
+    python benchmarks/pipeline.py --case stream --rows 100_000_000
+
+`vectors_npy` and `vectors_tfrecord` are files of `--rows` rows of `--dim` columns, held in memory after the
+first pass; `*_stream` are the same with cache=False, read from the disk in each epoch; `images` are 28 x 28
+uint8; `stream` is a generator whose rows are never held. Reported are the rows/s of the second epoch (of
+`stream`: of the first), shuffled, in batches of `--batch`. `peak_growth` is how much the process's highest
+memory grew after a tenth of the rows had passed, and the shuffle pool had been full; null if there are not
+that many.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+CASES = (
+    "vectors_npy",
+    "vectors_npy_stream",
+    "vectors_tfrecord",
+    "vectors_tfrecord_stream",
+    "images",
+    "stream",
+)
+BLOCK = 65_536
+
+
+def main() -> int:
+    """Runs one case in this process."""
+    arguments = parse()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = make_dataset(arguments, Path(folder))
+        if arguments.case != "stream":
+            run_epoch(dataset, arguments)
+        seconds, early_peak = run_epoch(dataset, arguments)
+    record = {
+        "case": arguments.case,
+        "rows": arguments.rows,
+        "dim": 784 if arguments.case == "images" else arguments.dim,
+        "batch": arguments.batch,
+        "threads": arguments.threads,
+        "unit": "rows/s",
+        "value": arguments.rows / seconds,
+        "peak_mib": peak_memory(),
+        "peak_growth": peak_memory() / early_peak - 1 if early_peak else None,
+    }
+    print(json.dumps(record), flush=True)
+    return 0
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--case", required=True, choices=CASES)
+    parser.add_argument("--rows", type=lambda text: int(text.replace("_", "")), default=500_000)
+    parser.add_argument("--dim", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument("--threads", type=int, default=2)
+    return parser.parse_args()
+
+
+def make_dataset(arguments, folder: Path):
+    """The dataset that a user of flowzoo gets for the case."""
+    import flowzoo.data
+
+    options = {"batch_size": arguments.batch, "shuffle": True, "drop_remainder": False}
+    if arguments.case == "stream":
+        return generated(arguments)
+    if arguments.case == "images":
+        path = folder / "images.npy"
+        rng = np.random.default_rng(0)
+        np.save(path, rng.integers(0, 256, (arguments.rows, 28, 28, 1), np.uint8))
+        return flowzoo.data.load(path, "all", **options)
+    write = write_npy if "npy" in arguments.case else write_tfrecord
+    path = write(folder, arguments)
+    return flowzoo.data.load(path, "all", cache=False if "stream" in arguments.case else "auto", **options)
+
+
+def generated(arguments):
+    """A stream of new rows through the pipeline's own road for what does not fit in memory."""
+    from flowzoo.data import pipeline
+    from flowzoo.data.source import Source
+
+    def chunks(rng: np.random.Generator | None) -> Iterator[pipeline.Chunk]:
+        for block in rows_of(arguments):
+            yield block, None
+
+    source = Source((arguments.dim,), np.dtype(np.float32), chunks, arguments.rows)
+    collected = pipeline.collect(source, cache=False)
+    return pipeline.make_dataset(
+        source, collected, batch_size=arguments.batch, shuffle=True, seed=0, drop_remainder=False
+    )
+
+
+def rows_of(arguments) -> Iterator[np.ndarray]:
+    """The rows of the case, a block at a time."""
+    rng = np.random.default_rng(0)
+    for start in range(0, arguments.rows, BLOCK):
+        size = (min(BLOCK, arguments.rows - start), arguments.dim)
+        yield rng.standard_normal(size, np.float32)
+
+
+def write_npy(folder: Path, arguments) -> Path:
+    """One .npy file."""
+    array = np.lib.format.open_memmap(
+        folder / "rows.npy", mode="w+", dtype=np.float32, shape=(arguments.rows, arguments.dim)
+    )
+    start = 0
+    for block in rows_of(arguments):
+        array[start : start + len(block)] = block
+        start += len(block)
+    return folder / "rows.npy"
+
+
+def write_tfrecord(folder: Path, arguments) -> Path:
+    """One .tfrecord file of tf.train.Example."""
+    import tensorflow as tf
+
+    path = folder / "rows.tfrecord"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for block in rows_of(arguments):
+            for row in block.tolist():
+                x = tf.train.Feature(float_list=tf.train.FloatList(value=row))
+                example = tf.train.Example(features=tf.train.Features(feature={"x": x}))
+                writer.write(example.SerializeToString())
+    return path
+
+
+def run_epoch(dataset, arguments) -> tuple[float, float]:
+    """Seconds of one epoch, and the highest memory by when it should be flat (0: never), MiB."""
+    from flowzoo.data import pipeline
+
+    flat_from = max(arguments.rows / 10, 4 * pipeline.POOL_BYTES / (4 * arguments.dim))
+    seen, peak = 0, 0.0
+    start = time.perf_counter()
+    for batch in dataset:
+        seen += int(batch.shape[0])
+        if not peak and seen >= flat_from:
+            peak = peak_memory()
+    seconds = time.perf_counter() - start
+    if seen != arguments.rows:
+        raise SystemExit(f"{seen} rows came of {arguments.rows}")
+    return seconds, peak
+
+
+def peak_memory() -> float:
+    """The most memory that this process has used, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""The manifest of an exported version: what it is, and the fingerprint of every file. No TensorFlow."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flowzoo import files
+from flowzoo._version import __version__
+
+if TYPE_CHECKING:
+    from flowzoo.flow import Flow
+
+FILE_NAME = "flowzoo_manifest.json"
+FORMAT = 1
+_UNITS = {
+    "log_prob": "nats, density of the raw data",
+    "bits_per_dim": "bits per dimension of the raw data",
+    "x": "raw data",
+    "z": "latents",
+    "temperature": "factor of the base's noise",
+}
+
+
+def write_manifest(flow: Flow, signatures: dict, sizes: list[int], directory: Path) -> None:
+    """Writes ``flowzoo_manifest.json`` for all that the directory holds; call it last.
+
+    Args:
+        flow: The exported flow.
+        signatures: As `signatures.describe` tells them.
+        sizes: Batch sizes of the warm-up.
+        directory: The version's directory.
+    """
+    named = {name for s in signatures.values() for tensors in s.values() for name in tensors}
+    manifest = {
+        "format": FORMAT,
+        "flowzoo": __version__,
+        "tensorflow": version("tensorflow"),
+        "keras": version("keras"),
+        "architecture": flow.architecture,
+        "event_shape": list(flow.event_shape),
+        "context_shape": None if flow.context_shape is None else list(flow.context_shape),
+        "signatures": signatures,
+        "units": {name: unit for name, unit in _UNITS.items() if name in named},
+        "batch_sizes": sizes,
+        "files": {name: _fingerprint(directory / name) for name in _names(directory)},
+    }
+    files.write_json(directory / FILE_NAME, manifest)
+
+
+def read_manifest(directory: str | os.PathLike) -> dict:
+    """The manifest of a version's directory.
+
+    Raises:
+        ValueError: If there is none, or it is damaged.
+    """
+    path = Path(directory) / FILE_NAME
+    if not path.is_file():
+        raise ValueError(
+            f"{directory} has no {FILE_NAME}: flowzoo did not export it, or the copy is incomplete."
+        )
+    manifest = files.read_json(path)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise ValueError(f"{path} lists no files; the file is damaged.")
+    if manifest.get("format", 0) > FORMAT:
+        raise ValueError(
+            f"{path} has format {manifest['format']}, this flowzoo ({__version__}) reads up to {FORMAT}. "
+            "Upgrade flowzoo."
+        )
+    return manifest
+
+
+def verify_export(directory: str | os.PathLike) -> Path:
+    """Checks an exported version against its manifest: every file there, unchanged, and no other.
+
+    It finds damage: half a copy, a flipped byte. It is no signature: who can change a file can change
+    the manifest.
+
+    Args:
+        directory: A version's directory, or the model's base directory, whose newest version is meant.
+
+    Returns:
+        The version's directory.
+
+    Raises:
+        ValueError: If a file is changed, missing or extra; the message names each. If there is no
+            version or no manifest.
+
+    Example:
+        >>> import tempfile, flowzoo
+        >>> flow = flowzoo.create_model("realnvp", event_shape=(2,), couplings=2)
+        >>> path = flow.export(tempfile.mkdtemp())
+        >>> verify_export(path.parent).name
+        '1'
+    """
+    version_dir = _version_directory(Path(directory))
+    listed, found = read_manifest(version_dir)["files"], _names(version_dir)
+    both = [name for name in found if name in listed]
+    problems = {
+        "changed": [name for name in both if _fingerprint(version_dir / name) != listed[name]],
+        "missing": sorted(set(listed) - set(found)),
+        "extra": sorted(set(found) - set(listed)),
+    }
+    wrong = [f"{what}: {', '.join(names)}" for what, names in problems.items() if names]
+    if wrong:
+        raise ValueError(
+            f"{version_dir} differs from its {FILE_NAME}. {'; '.join(wrong)}. Copy or export it again."
+        )
+    return version_dir
+
+
+def numbered_versions(base: Path) -> list[Path]:
+    """What TensorFlow Serving takes for versions below a base directory, lowest number first."""
+    return sorted((entry for entry in base.iterdir() if entry.name.isdecimal()), key=lambda e: int(e.name))
+
+
+def _version_directory(directory):
+    if not directory.is_dir():
+        raise ValueError(f"There is no directory {directory}.")
+    if (directory / FILE_NAME).is_file() or (directory / "saved_model.pb").is_file():
+        return directory
+    versions = numbered_versions(directory)
+    if not versions:
+        raise ValueError(f"{directory} holds no exported version: no {FILE_NAME}, no folder 1, 2, ...")
+    return versions[-1]
+
+
+def _names(directory):
+    """All files but the manifest, relative and with slashes."""
+    paths = sorted(path for path in directory.rglob("*") if not path.is_dir())
+    return [name for path in paths if (name := path.relative_to(directory).as_posix()) != FILE_NAME]
+
+
+def _fingerprint(path):
+    return {"sha256": files.sha256(path), "size": path.stat().st_size}

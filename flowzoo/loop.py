@@ -1,0 +1,81 @@
+"""StepLoop: many steps of fit or evaluate as one XLA program."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+# What a stack of batches may take, in bytes, and how many there are in it at most.
+_STACK_BYTES, _MOST_STEPS = 2**24, 32
+
+
+def steps_in_a_loop(batch_bytes: int) -> int:
+    """How many batches of so many bytes to run at a time: enough to hide Python, few enough to stack."""
+    return max(1, min(_MOST_STEPS, _STACK_BYTES // max(batch_bytes, 1)))
+
+
+class StepLoop:
+    """What `keras.Model.train_function` is: runs the next batches of an iterator.
+
+    Keras launches a program for each step, and reads and writes every weight and moment around it;
+    for small networks that takes longer than the step. Here up to `steps` batches are stacked and one
+    program walks over them, with the weights inside. A short batch is filled up with rows of weight 0 and a
+    short stack with batches that are not walked over, so that there is one compilation for all.
+
+    Args:
+        step: ``step(x, context, weight)`` takes one batch and updates the metrics; weight is ``[rows]``.
+        logs: Returns what Keras shows, after the last step.
+        steps: Batches in a stack.
+    """
+
+    def __init__(self, step: Callable, logs: Callable[[], dict], steps: int):
+        self._step, self._logs, self._steps = step, logs, steps
+        self._rows = 0
+        self._walk_compiled = tf.function(self._walk, jit_compile=True, autograph=False)
+
+    def __call__(self, iterator: Iterator) -> dict:
+        """Runs up to `steps` batches; raises StopIteration if there are none."""
+        batches = [_parts(batch) for batch in itertools.islice(iterator, self._steps)]
+        if not batches:
+            raise StopIteration
+        count = len(batches)
+        self._rows = max(self._rows, *[batch[0].shape[0] for batch in batches])
+        batches = [self._filled(batch) for batch in batches]
+        batches += [batches[-1]] * (self._steps - count)
+        stacks = [None if parts[0] is None else tf.stack(parts) for parts in zip(*batches, strict=True)]
+        return self._walk_compiled(tf.constant(count), *stacks)
+
+    def _filled(self, batch):
+        """The batch with copies of its first row, of weight 0, up to the largest batch so far."""
+        x, context, weight = batch
+        rows = int(x.shape[0])
+        if weight is None:
+            weight = tf.constant(np.arange(self._rows) < rows, tf.float32)
+        else:
+            weight = tf.pad(tf.cast(weight, tf.float32), [[0, self._rows - rows]])
+        if rows == self._rows:
+            return x, context, weight
+        return _fill(x, self._rows), None if context is None else _fill(context, self._rows), weight
+
+    def _walk(self, count, x, context, weight):
+        def body(i):
+            self._step(x[i], None if context is None else context[i], weight[i])
+            return (i + 1,)
+
+        tf.while_loop(lambda i: i < count, body, (tf.constant(0),), parallel_iterations=1)
+        return self._logs()
+
+
+def _parts(batch):
+    """``(x, context, weight)`` of what the iterator yields, None where there is none."""
+    if not isinstance(batch, (tuple, list)):
+        batch = (batch,)
+    parts = [None if part is None else tf.convert_to_tensor(part) for part in batch]
+    return (*parts, *[None] * (3 - len(parts)))
+
+
+def _fill(tensor, rows):
+    return tf.concat([tensor, tf.repeat(tensor[:1], rows - tensor.shape[0], axis=0)], axis=0)
