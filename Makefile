@@ -37,7 +37,7 @@ endef
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow lint format constraints clean distclean
+.PHONY: help demo test test-slow test-serving lint format constraints clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ test: $(DEV_READY) ## Run the fast tests and the examples in the docstrings
 
 test-slow: $(DEV_READY) ## Run the slow tests (pytest's 5, nothing collected, is no failure)
 	$(BIN)/python -m pytest -n $(JOBS) -m slow $(ARGS) || [ $$? -eq 5 ]
+
+test-serving: $(DEV_READY) ## Hold the conversation of tests/conversation with a real TF Serving
+	$(BIN)/python -m pytest -m serving $(ARGS)
 
 lint: $(DEV_READY) ## Check style, format and types
 	$(BIN)/ruff check .

@@ -1,11 +1,17 @@
-"""Checks of what users hand in: shapes, types and values, each with one clear message."""
+"""Checks of what users hand in: shapes, types and values, each with one clear message.
+
+TensorFlow is imported where tensors are made: the client, which needs none, checks with the same words.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 def as_rows(value, event_shape: tuple, dtype: str, argument: str) -> tf.Tensor:
@@ -14,6 +20,8 @@ def as_rows(value, event_shape: tuple, dtype: str, argument: str) -> tf.Tensor:
     Raises:
         ValueError: If it is not numeric, or has another shape.
     """
+    import tensorflow as tf
+
     tensor = _as_tensor(value, argument)
     if not (tensor.dtype.is_floating or tensor.dtype.is_integer):
         raise ValueError(
@@ -27,15 +35,16 @@ def as_rows(value, event_shape: tuple, dtype: str, argument: str) -> tf.Tensor:
 
 def check_event_shape(shape, event_shape: tuple, argument: str) -> None:
     """Raises a ValueError unless `shape` is ``(rows, *event_shape)`` as far as it is known."""
-    shape = tf.TensorShape(shape)
     wanted = (None, *event_shape)
-    if shape.is_compatible_with(wanted):
+    if getattr(shape, "rank", 0) is None:  # A tf.TensorShape that knows nothing.
         return
-    got = tuple(shape.as_list())
+    got = tuple(shape)
+    if _fits(got, wanted):
+        return
     hint = ""
-    if shape.is_compatible_with(event_shape):
+    if _fits(got, event_shape):
         hint = f" This is one row without a batch axis: pass {argument}[None], or batch the dataset."
-    elif shape.rank == len(wanted) - 1 and event_shape[-1] == 1:
+    elif len(got) == len(wanted) - 1 and event_shape[-1] == 1:
         hint = f" The channel axis is missing: pass {argument}[..., None]."
     raise ValueError(f"{argument} must have shape {show_shape(wanted)}; got {show_shape(got)}.{hint}")
 
@@ -52,6 +61,8 @@ def as_context(context, context_shape: tuple | None, rows, dtype: str) -> tf.Ten
     Raises:
         ValueError: If one is given and none expected, or the reverse, or the shapes do not fit.
     """
+    import tensorflow as tf
+
     check_context_presence(context is not None, context_shape)
     if context is None or context_shape is None:
         return None
@@ -93,6 +104,26 @@ def as_numbers(value, count: int, argument: str, whole: bool = False) -> np.ndar
     return numbers
 
 
+def sample_count(n, context, context_shape: tuple | None, seed) -> int:
+    """How many samples are asked for, by `n` and by the rows of context and seed.
+
+    Raises:
+        ValueError: If that is no number, more than one, or negative.
+    """
+    known = {"n": n}
+    if np.ndim(seed) == 1:
+        known["seed"] = len(seed)
+    if context is not None and context_shape and np.ndim(context) > len(context_shape):
+        known["context"] = len(context)
+    counts = {count for count in known.values() if count is not None}
+    if len(counts) != 1:
+        raise ValueError(f"sample needs one number of samples; got {known}.")
+    (count,) = counts
+    if count < 0:
+        raise ValueError(f"n must be >= 0; got {count}.")
+    return int(count)
+
+
 def check_finite(rows, argument: str) -> None:
     """Raises a ValueError that counts and locates NaN and infinity in eager rows ``[N, ...]``."""
     values = np.asarray(rows)
@@ -122,7 +153,15 @@ def nonfinite_message(argument: str, bad_rows: int, rows: int, bad: np.ndarray, 
     )
 
 
+def _fits(shape: tuple, wanted: tuple) -> bool:
+    """Whether the sizes agree as far as they are known."""
+    pairs = zip(shape, wanted, strict=False)
+    return len(shape) == len(wanted) and all(None in pair or pair[0] == pair[1] for pair in pairs)
+
+
 def _as_tensor(value, argument):
+    import tensorflow as tf
+
     try:
         return tf.convert_to_tensor(value)
     except (ValueError, TypeError) as error:

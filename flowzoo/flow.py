@@ -199,7 +199,7 @@ class Flow(LikelihoodModel):
         Raises:
             ValueError: If the counts do not agree, or seed or temperature are no numbers.
         """
-        n = self._sample_count(n, context, seed)
+        n = checks.sample_count(n, context, self.context_shape, seed)
         seed = checks.as_numbers(seed, n, "seed", whole=True)
         seeds = random.row_seeds(int(seed), n) if seed.ndim == 0 else seed
         temperature = checks.as_numbers(temperature, n, "temperature")
@@ -251,20 +251,6 @@ class Flow(LikelihoodModel):
             if context is not None:
                 checks.check_finite(context, "context")
         return x, context
-
-    def _sample_count(self, n, context, seed):
-        known = {"n": n}
-        if np.ndim(seed) == 1:
-            known["seed"] = len(seed)
-        if context is not None and self.context_shape and np.ndim(context) > len(self.context_shape):
-            known["context"] = len(context)
-        counts = {count for count in known.values() if count is not None}
-        if len(counts) != 1:
-            raise ValueError(f"sample needs one number of samples; got {known}.")
-        (count,) = counts
-        if count < 0:
-            raise ValueError(f"n must be >= 0; got {count}.")
-        return int(count)
 
     def _row_function(self, key, function):
         key = (key, self.use_xla)

@@ -19,6 +19,7 @@ from flowzoo.cli import (
     list_models,
     sample,
     score,
+    serve,
     train,
 )
 from flowzoo.cli.console import RICH_HELP, complain, examples
@@ -82,6 +83,7 @@ app.command("evaluate", epilog=evaluate.EXAMPLES)(evaluate.run)
 app.command("sample", epilog=sample.EXAMPLES)(sample.run)
 app.command("score", epilog=score.EXAMPLES)(score.run)
 app.command("export", epilog=export.EXAMPLES)(export.run)
+app.command("serve", epilog=serve.EXAMPLES)(serve.run)
 app.command("demo", epilog=demo.EXAMPLES)(demo.run)
 
 

@@ -15,7 +15,7 @@ import typer
 
 from flowzoo.cli import app, program
 
-COMMANDS = ("list", "info", "train", "fit", "evaluate", "sample", "score", "export", "demo")
+COMMANDS = ("list", "info", "train", "fit", "evaluate", "sample", "score", "export", "serve", "demo")
 START = "from flowzoo.cli import main; import sys; "
 
 

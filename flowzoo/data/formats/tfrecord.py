@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError
 
 from flowzoo.data.formats.columns import Columns, as_list
 from flowzoo.data.source import Chunk, Source

@@ -1,0 +1,229 @@
+"""Client: a served flow's log_prob, score, sample, encode and decode on NumPy arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from flowzoo import checks, random
+from flowzoo.client.arrays import as_inputs, describe
+from flowzoo.client.protocol import (
+    Connection,
+    ModelSpec,
+    ServingError,
+    Signature,
+    Transport,
+    VersionStatus,
+)
+
+T = TypeVar("T")
+
+# What `Flow.export` allows a batch of the server: so many numbers, but never fewer rows than this.
+_MOST_NUMBERS, _FEWEST_ROWS = 2**19, 64
+
+
+class Score(NamedTuple):
+    """Densities of rows that may be bad."""
+
+    log_prob: np.ndarray
+    """``[N]``, nats; the lowest finite float where the row is not valid."""
+    valid: np.ndarray
+    """``[N]`` bool: False where a row, or its context, holds NaN or infinity."""
+    bits_per_dim: np.ndarray | None
+    """``[N]`` for images, else None."""
+
+
+class Client:
+    """A flow that TF Serving (or `flowzoo serve`) serves, used like a `Flow`, on NumPy arrays.
+
+    REST needs ``requests`` and no TensorFlow; gRPC is faster for large arrays, and imports
+    TensorFlow. Both come with ``pip install 'flowzoo[serving]'``. A client may be shared by threads;
+    it keeps its connections open until `close`, or the end of a ``with`` block.
+
+    Args:
+        url: "http://host:8501", "https://...", "grpc://host:8500" or "grpcs://..." (with TLS).
+        model: Name of the model on the server.
+        version: Which version; the newest by default. A batch that is split into several requests
+            comes from one version only if it is named.
+        label: Instead of a version: a label that the server's configuration gives one ("canary").
+        timeout: Seconds that a request may take, its retries included.
+        retries: How often a request is sent again, after growing pauses, if the server is
+            unreachable or overloaded. What it refuses is never sent again.
+        max_rows: Rows in one request, fewer for large events; larger batches are split. A server that
+            batches refuses more than its ``max_batch_size``; the default fits what flowzoo exports.
+        headers: Sent with each request, over gRPC as metadata: ``{"authorization": "Bearer ..."}``.
+        ca_file: For TLS: certificates to trust instead of the system's.
+        client_cert: For TLS: files of the client's certificate and key.
+
+    Raises:
+        ValueError: On an unknown kind of address, or if both version and label are given.
+
+    Example:
+        >>> client = Client("http://localhost:8501", model="flights")
+        >>> client.sample(16, seed=1).shape  # doctest: +SKIP
+        (16, 8)
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        version: int | None = None,
+        label: str | None = None,
+        *,
+        timeout: float = 30.0,
+        retries: int = 5,
+        max_rows: int = 1024,
+        headers: Mapping[str, str] | None = None,
+        ca_file: str | None = None,
+        client_cert: tuple[str, str] | None = None,
+    ):
+        if version is not None and label is not None:
+            raise ValueError(f"Give a version or a label, not both; got {version} and {label!r}.")
+        if max_rows < 1:
+            raise ValueError(f"max_rows must be >= 1; got {max_rows}.")
+        self._what = f"model {model!r} at {url}"
+        self._max_rows = max_rows
+        connection = Connection(timeout, retries, headers or {}, ca_file, client_cert)
+        self._transport = _open(url, ModelSpec(model, version, label), connection)
+        self._signatures: dict[str, Signature] | None = None
+
+    # -- the flow ------------------------------------------------------------------------------
+    def log_prob(self, x: Any, context: Any = None) -> np.ndarray:
+        """Log-densities ``[N]``, nats, of raw data ``[N, *event_shape]``.
+
+        Args:
+            x: Any numeric dtype; whole numbers if the flow is one of pixels.
+            context: ``[N, size]``, or one vector for all rows, if the flow is conditional.
+
+        Raises:
+            ValueError: On wrong shapes or types, NaN or infinity; what the server refuses is one too.
+            ServingError: If the server gives no answer.
+        """
+        return self._run("log_prob", {"x": x, "context": context})["log_prob"]
+
+    def score(self, x: Any, context: Any = None) -> Score:
+        """`log_prob` for data that may hold bad rows; with bits per dimension for images."""
+        outputs = self._run("score", {"x": x, "context": context}, finite=False)
+        return Score(outputs["log_prob"], outputs["valid"], outputs.get("bits_per_dim"))
+
+    def sample(
+        self, n: int | None = None, context: Any = None, temperature: Any = 1.0, seed: Any = 0
+    ) -> np.ndarray:
+        """Samples in raw units ``[n, *event_shape]``: those of `Flow.sample` with the same arguments.
+
+        Args:
+            n: How many; may be left out if `context` or `seed` has rows.
+            context: ``[n, size]`` or one vector for all, if the flow is conditional.
+            temperature: Scales the base's noise; one number or ``[n]``.
+            seed: An int, or int64 ``[n]``: one seed a row.
+        """
+        n = checks.sample_count(n, context, (1,), seed)
+        seed = checks.as_numbers(seed, n, "seed", whole=True)
+        seeds = random.row_seeds(int(seed), n) if seed.ndim == 0 else seed
+        temperature = np.broadcast_to(checks.as_numbers(temperature, n, "temperature"), [n])
+        inputs = {"seed": seeds, "temperature": temperature, "context": context}
+        return self._run("sample", inputs, n)["x"]
+
+    def encode(self, x: Any, context: Any = None) -> np.ndarray:
+        """Latents ``[N, *latent_shape]`` of raw data ``[N, *event_shape]``."""
+        return self._run("encode", {"x": x, "context": context})["z"]
+
+    def decode(self, z: Any, context: Any = None) -> np.ndarray:
+        """Raw data ``[N, *event_shape]`` of latents ``[N, *latent_shape]``."""
+        return self._run("decode", {"z": z, "context": context})["x"]
+
+    # -- the server ----------------------------------------------------------------------------
+    def status(self) -> list[VersionStatus]:
+        """The versions of the model that the server knows, and their states."""
+        return self._asked("status", self._transport.status)
+
+    def metadata(self) -> dict[str, Signature]:
+        """The model's signatures: names, dtypes and shapes of inputs and outputs."""
+        return self._asked("metadata", self._transport.metadata)
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._transport.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    # -- requests ------------------------------------------------------------------------------
+    def _run(
+        self, name: str, given: dict[str, Any], rows: int | None = None, finite: bool = True
+    ) -> dict[str, np.ndarray]:
+        signature = self._signature(name)
+        try:
+            inputs = as_inputs(signature, given, rows, finite)
+        except ValueError:
+            # A newer version of the model may take what the one we know does not.
+            self._signatures = None
+            signature = self._signature(name)
+            inputs = as_inputs(signature, given, rows, finite)
+        rows = len(next(iter(inputs.values())))
+        if rows == 0:  # A batching server would never answer: nothing comes to fill the batch.
+            outputs = signature.outputs.items()
+            return {key: np.zeros([size or 0 for size in spec.shape], spec.dtype) for key, spec in outputs}
+        step = self._rows_a_request(signature)
+        parts = [
+            self._predict(name, signature, {key: a[start : start + step] for key, a in inputs.items()})
+            for start in range(0, rows, step)
+        ]
+        return {key: np.concatenate([part[key] for part in parts]) for key in signature.outputs}
+
+    def _predict(
+        self, name: str, signature: Signature, inputs: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        rows = len(next(iter(inputs.values())))
+        asked = f"{name} with {describe(inputs)}"
+        outputs = self._asked(asked, lambda: self._transport.predict(name, signature, inputs))
+        for key, array in outputs.items():
+            if len(array) != rows:
+                raise ServingError(f"{self._what}, {asked}: answered {len(array)} rows of {key}, not {rows}.")
+        return outputs
+
+    def _signature(self, name: str) -> Signature:
+        if self._signatures is None:
+            self._signatures = self.metadata()
+        if name not in self._signatures:
+            raise ValueError(
+                f"{self._what} has no signature {name!r}; it has {', '.join(sorted(self._signatures))}. "
+                "Is it a flow that flowzoo exported?"
+            )
+        return self._signatures[name]
+
+    def _rows_a_request(self, signature: Signature) -> int:
+        specs = [*signature.inputs.values(), *signature.outputs.values()]
+        widest = max(math.prod(size or 1 for size in spec.shape[1:]) for spec in specs)
+        rows = max(_FEWEST_ROWS, _MOST_NUMBERS // widest)
+        return min(self._max_rows, 1 << rows.bit_length() - 1)
+
+    def _asked(self, asked: str, ask: Callable[[], T]) -> T:
+        """Runs a request; an error says what was asked, and of whom."""
+        try:
+            return ask()
+        except ServingError as error:
+            raise type(error)(f"{self._what}, {asked}: {error}") from error.__cause__
+
+
+def _open(url: str, model: ModelSpec, connection: Connection) -> Transport:
+    parts = urlsplit(url)
+    if parts.scheme in ("http", "https") and parts.netloc:
+        from flowzoo.client.rest import RestTransport
+
+        return RestTransport(url, model, connection)
+    if parts.scheme in ("grpc", "grpcs") and parts.netloc:
+        from flowzoo.client.rpc import GrpcTransport
+
+        return GrpcTransport(parts.netloc, parts.scheme == "grpcs", model, connection)
+    raise ValueError(
+        f"url must be http://host:8501, https://..., grpc://host:8500 or grpcs://...; got {url!r}."
+    )

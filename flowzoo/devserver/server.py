@@ -1,0 +1,97 @@
+"""The stand-in as a whole: two ports, and a look at the disk every second."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from pathlib import Path
+
+try:
+    import grpc  # noqa: F401
+except ImportError:
+    raise ImportError("The server needs grpcio: pip install 'flowzoo[serving]'.") from None
+
+from flowzoo.devserver import rest, rpc
+from flowzoo.devserver.models import Models
+
+_GRACE_SECONDS = 5.0
+
+
+class Server:
+    """Serves exported flows over REST and gRPC, for development.
+
+    It answers as TF Serving does and runs the SavedModel in a session as TF Serving does, but it does
+    not batch, has no labels, and keeps one version of each model: the newest that can be loaded. A
+    new one is loaded while the old one answers.
+
+    Args:
+        directory: A model's folder (``directory/1/saved_model.pb``), or a folder of such folders.
+        host: Where to listen; this machine only by default.
+        rest_port: 0 has one chosen.
+        grpc_port: 0 has one chosen.
+        poll_seconds: How often to look for new versions.
+
+    Raises:
+        ValueError: If the directory holds no model that can be loaded, or a port is taken.
+
+    Example:
+        >>> with Server("models/flights") as server:  # doctest: +SKIP
+        ...     flowzoo.client.Client(f"http://{server.rest_address}", "flights").sample(3)
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike,
+        *,
+        host: str = "127.0.0.1",
+        rest_port: int = 0,
+        grpc_port: int = 0,
+        poll_seconds: float = 1.0,
+    ):
+        self.models = Models(Path(directory))
+        self._poll_seconds = poll_seconds
+        self._stopping = threading.Event()
+        try:
+            self._http = rest.HttpServer((host, rest_port), self.models)
+        except OSError as error:
+            raise ValueError(f"{host}:{rest_port} cannot be listened on: {error.strerror}.") from None
+        try:
+            self._grpc, port = rpc.start(f"{host}:{grpc_port}", self.models)
+        except RuntimeError:
+            self._http.server_close()
+            raise ValueError(f"{host}:{grpc_port} cannot be listened on; the port may be taken.") from None
+        self.rest_address = f"{host}:{self._http.server_address[1]}"
+        self.grpc_address = f"{host}:{port}"
+        self._threads = [
+            threading.Thread(target=target, daemon=True)
+            for target in (lambda: self._http.serve_forever(0.1), self._poll)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def wait(self) -> None:
+        """Waits until another thread calls `stop`."""
+        self._stopping.wait()
+
+    def stop(self) -> None:
+        """Stops listening; gRPC requests that are under way may finish."""
+        self._stopping.set()
+        self._grpc.stop(_GRACE_SECONDS).wait()
+        self._http.shutdown()
+        self._http.server_close()
+        for thread in self._threads:
+            thread.join()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _poll(self) -> None:
+        while not self._stopping.wait(self._poll_seconds):
+            for model in self.models:
+                # A folder that changes while it is read is read again a second later.
+                with contextlib.suppress(OSError):
+                    model.refresh()

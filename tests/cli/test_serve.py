@@ -1,0 +1,37 @@
+"""flowzoo serve."""
+
+import re
+import signal
+import subprocess
+import sys
+
+from flowzoo.client import Client
+
+
+def test_it_says_what_it_is_answers_and_stops_at_ctrl_c(succeed, preset, tmp_path):
+    succeed("export", preset, "models/pairs")
+    code = "from flowzoo.cli import main; main()"
+    command = [sys.executable, "-c", code, "serve", "models", "--port", "0", "--grpc-port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        rest, rpc = process.stdout.readline(), process.stdout.readline()
+        url = re.fullmatch(r"REST (http://127\.0\.0\.1:\d+)/v1/models/pairs:predict\n", rest)[1]
+        address = re.fullmatch(r"gRPC (127\.0\.0\.1:\d+)\n", rpc)[1]
+        with Client(url, "pairs") as one, Client(f"grpc://{address}", "pairs") as other:
+            samples = one.sample(3, seed=1)
+            assert samples.shape == (3, 2)
+            assert (samples == other.sample(3, seed=1)).all()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    assert out == "stopped\n"
+    assert err == "note: this is a stand-in for TensorFlow Serving, for development: it does not batch.\n"
+
+
+def test_mistakes(fail, tmp_path):
+    assert "There is no directory nope" in fail("serve", "nope")
+    (tmp_path / "empty").mkdir()
+    assert "holds no model" in fail("serve", "empty")
+    assert "--port" in fail("serve", "empty", "--port", "70000")

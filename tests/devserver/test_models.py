@@ -1,0 +1,147 @@
+"""Loading, replacing and letting go of versions."""
+
+import gc
+import shutil
+import weakref
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+
+from flowzoo.devserver.models import Model, Models, read_tensors
+
+X = np.array([[1.0, 2.0]], np.float32)
+
+
+def answer(model):
+    return model.find().run("", {"x": X})["y"].tolist()
+
+
+def test_the_newest_version_answers(write, tmp_path):
+    for version in (2, 10, 9):
+        write(tmp_path, version, version)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "11").touch()
+    model = Model("toy", tmp_path)
+    assert model.find().number == 10
+    assert answer(model) == [[10, 20]]
+    assert not model.refresh()
+    write(tmp_path, 12, 12.0)
+    assert model.refresh()
+    assert answer(model) == [[12, 24]]
+    assert {n: s.state for n, s in model.status().items()} == {10: "END", 12: "AVAILABLE"}
+
+
+def test_when_the_newest_goes_the_one_before_comes_back(write, tmp_path):
+    write(tmp_path, 1, 1.0)
+    write(tmp_path, 2, 2.0)
+    model = Model("toy", tmp_path)
+    shutil.rmtree(tmp_path / "2")
+    assert model.refresh()
+    assert answer(model) == [[1, 2]]
+    shutil.rmtree(tmp_path / "1")
+    assert not model.refresh()
+    assert answer(model) == [[1, 2]]
+
+
+def test_a_broken_version_is_tried_again_when_it_changes(write, tmp_path):
+    write(tmp_path, 1, 1.0)
+    model = Model("toy", tmp_path)
+    (tmp_path / "2").mkdir()
+    assert not model.refresh()
+    status = model.status(2)[2]
+    assert status.state == "END"
+    assert status.code != 0
+    assert status.message
+    assert answer(model) == [[1, 2]]
+    assert not model.refresh()
+    whole = write(tmp_path, 3, 3.0)
+    shutil.rmtree(tmp_path / "2")
+    whole.rename(tmp_path / "2")
+    assert model.refresh()
+    assert answer(model) == [[3, 6]]
+
+
+def test_a_model_without_a_good_version_is_a_mistake(tmp_path):
+    (tmp_path / "1").mkdir()
+    with pytest.raises(ValueError, match=r"No version in .* can be loaded\. 1: "):
+        Model("toy", tmp_path)
+
+
+def test_the_old_session_goes_with_its_last_request(write, tmp_path):
+    write(tmp_path, 1)
+    model = Model("toy", tmp_path)
+    request = model.find()
+    old = weakref.ref(request)
+    write(tmp_path, 2)
+    assert model.refresh()
+    assert request.run("", {"x": X})["y"].tolist() == [[1, 2]]
+    del request
+    gc.collect()
+    assert old() is None
+
+
+def warm_up(version, x, dtype=np.float32):
+    request = PredictRequest()
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.asarray(x, dtype)))
+    log = PredictionLog()
+    log.predict_log.request.CopyFrom(request)
+    (version / "assets.extra").mkdir()
+    path = version / "assets.extra" / "tf_serving_warmup_requests"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(log.SerializeToString())
+
+
+def test_warm_up_requests_run_before_a_version_serves(write, tmp_path):
+    warm_up(write(tmp_path, 1, 1.0), [[1, 2]])
+    model = Model("toy", tmp_path)
+    assert model.find().number == 1
+    (tmp_path / "elsewhere").mkdir()
+    failing = write(tmp_path / "elsewhere", 2, 2.0)
+    warm_up(failing, [[1, 2]], np.float64)
+    failing.rename(tmp_path / "2")
+    assert not model.refresh()
+    assert "double" in model.status(2)[2].message
+
+
+def test_outputs_may_be_chosen(write, tmp_path):
+    write(tmp_path, 1)
+    version = Model("toy", tmp_path).find()
+    assert list(version.run("", {"x": X}, ["y"])) == ["y"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="alias not found in signature: z"):
+        version.run("", {"x": X}, ["z"])
+    with pytest.raises(tf.errors.InternalError, match="Expected prediction signature"):
+        version.run("__saved_model_init_op", {})
+
+
+def test_one_model_or_a_folder_of_models(write, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, 1)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    assert [model.name for model in Models(tmp_path)] == ["one", "two"]
+    assert [model.name for model in Models(tmp_path / "one")] == ["one"]
+
+
+def test_directories_that_hold_no_model(tmp_path):
+    with pytest.raises(ValueError, match=r"There is no directory .*nope"):
+        Models(tmp_path / "nope")
+    with pytest.raises(
+        ValueError, match=r"holds no model: neither a version .*Write one with: flowzoo export"
+    ):
+        Models(tmp_path)
+
+
+@pytest.mark.parametrize("sizes", [[2**40], [2**20, 2**20], [-1], [2, -3]])
+def test_tensors_that_claim_impossible_sizes(sizes):
+    request = PredictRequest()
+    tensor = request.inputs["x"]
+    tensor.dtype = 1
+    tensor.float_val.append(1.0)
+    for size in sizes:
+        tensor.tensor_shape.dim.add().size = size
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Tensor 'x' has an impossible shape"):
+        read_tensors(request)
