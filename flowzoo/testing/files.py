@@ -29,12 +29,10 @@ def check_saving(flow: Flow) -> None:
 
 
 def check_saved_model(flow: Flow) -> None:
-    """The signatures of an exported flow agree with Keras, and hold no XLA, which TF Serving refuses."""
+    """The signatures of an exported flow agree with Keras."""
     with tempfile.TemporaryDirectory() as directory:
         version = flow.export(directory)
         assert Path(version) == Path(directory) / "1", f"the first version is {version}"
-        graph = (Path(version) / "saved_model.pb").read_bytes()
-        assert b"_XlaMustCompile" not in graph, "the SavedModel holds a function compiled with XLA"
         loaded = tf.saved_model.load(str(version))
         _check_signatures(flow, loaded.signatures)
 
