@@ -132,7 +132,8 @@ class _Reservoir:
 
     def __init__(self, size):
         self._size = size
-        self._generator = np.random.default_rng(0)
+        # A seed of its own: with 0 the keys of data that were drawn with default_rng(0) would be the data.
+        self._generator = np.random.default_rng(0xF10_2005_ADA97)
         self._keys, self._parts = np.zeros(0), None
 
     def offer(self, x, context):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import flowzoo
-from flowzoo import Flow
+from flowzoo import Flow, adapt
 from flowzoo.layers import ActNorm, Dequantize, Logit, MultiScale, Squeeze, Standardize
 
 
@@ -144,3 +144,11 @@ def test_rows_and_contexts_stay_together_in_the_sample_of_a_long_stream(rng):
     positions = np.searchsorted(np.sort(x[:, 0]), rows[:, 0])
     order = np.argsort(x[:, 0])[positions]
     assert abs(order.mean() - 2500) < 4 * 5000 / np.sqrt(12 * 2048)
+
+
+def test_the_sample_is_no_function_of_data_that_came_from_the_commonest_seed():
+    x = np.random.default_rng(0).random((20_000, 1)).astype("float32")
+    sample = adapt._Reservoir(1000)
+    sample.offer(x, None)
+    rows, _ = sample.rows()
+    np.testing.assert_allclose(rows.mean(), 0.5, atol=0.04)
