@@ -2,7 +2,11 @@
 
     python benchmarks/bench.py --task sample --case maf512 --dim 64
     python benchmarks/bench.py --task train --case realnvp --dim 6 --batch 512
+    python benchmarks/bench.py --task fit --case nsf --data two_moons --seconds 5
+    python ../shared/peers/run_all.py --extra "flowzoo=python benchmarks/bench.py"
 
+`--variant auto` tries what a user could switch on, each in a process of its own, reports the fastest
+as the value, and the default beside it. `train` times the steps that `flow.fit` runs, `fit` is `flow.fit`.
 `--task sample` of a masked autoregressive flow and `--task log_prob` of an inverse one report, as
 `over_fast_direction`, the ratio of the slow direction to one pass the other way in the same process.
 """
@@ -10,6 +14,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import math
 import os
@@ -17,38 +22,54 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 LAYERS = {"realnvp": 8, "maf": 5, "iaf": 5, "nsf": 5, "planar": 16, "radial": 16}
 GLOW_SHAPES = {1024: (32, 32, 1), 3072: (32, 32, 3)}
 FIT_BATCH = 512
+UNITS = {"cold": "s", "fit": "nats"}
+# What a user could switch on: XLA, or a callback after each step.
+VARIANTS = {"train": ("default", "xla", "graph", "single"), "fit": ("default", "single")}
 
 
 def main() -> int:
-    """Runs one benchmark; `--variant auto` runs each variant in a process of its own."""
+    """Runs one benchmark, or with `--variant auto` each variant in a process of its own."""
     arguments = parse()
     if arguments.variant != "auto":
         print(json.dumps(run(arguments)), flush=True)
         return 0
-    results = {}
-    for variant in ("xla", "graph"):
+    results, failed = {}, {}
+    for variant in VARIANTS.get(arguments.task, ("default", "xla", "graph")):
         command = [sys.executable, __file__, *sys.argv[1:], "--variant", variant]
-        child = subprocess.run(command, capture_output=True, text=True, timeout=arguments.variant_timeout)
-        if child.returncode:
-            print(child.stderr[-2000:], file=sys.stderr)
+        try:
+            child = subprocess.run(command, capture_output=True, text=True, timeout=arguments.variant_timeout)
+        except subprocess.TimeoutExpired:
+            failed[variant] = f"longer than {arguments.variant_timeout:g} s"
             continue
-        results[variant] = json.loads(child.stdout.splitlines()[-1])
+        if child.returncode:
+            failed[variant] = (child.stderr.strip().splitlines() or ["no output"])[-1][:300]
+        else:
+            results[variant] = json.loads(child.stdout.splitlines()[-1])
     if not results:
+        print(json.dumps({"peer": "flowzoo", "error": "every variant failed", "failed": failed}))
         return 1
     best = dict(min(results.values(), key=lambda result: result["per_step_ms_median"]))
-    best["variants"] = {name: result["per_step_ms_median"] for name, result in results.items()}
+    keep = ("value", "per_step_ms_median", "iqr", "compile_s", "steps", "other_cores")
+    best["variants"] = {
+        name: {key: result[key] for key in keep if key in result} for name, result in results.items()
+    }
+    if failed:
+        best["failed"] = failed
     print(json.dumps(best), flush=True)
     return 0
 
 
 def parse() -> argparse.Namespace:
-    """The command line of every benchmark script."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--task", required=True, choices=("train", "log_prob", "sample", "cold"))
+    """The command line that all benchmark scripts of the peers have."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--task", required=True, choices=("train", "log_prob", "sample", "cold", "fit"))
     parser.add_argument(
         "--case", required=True, help="an architecture; a number behind it is the hidden width"
     )
@@ -56,17 +77,21 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dim", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--variant", default="auto", choices=("auto", "default", "xla", "graph"))
+    parser.add_argument("--data", default="two_moons", help="of the task fit")
+    parser.add_argument("--clock", default="warm", choices=("warm", "cold"), help="of the task fit")
+    parser.add_argument("--variant", default="auto", choices=("auto", "default", "xla", "graph", "single"))
     parser.add_argument("--variant-timeout", type=float, default=300.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--peers", type=Path, default=Path("../shared/peers"), help="whose data.py fit reads")
     return parser.parse_args()
 
 
 def run(arguments: argparse.Namespace) -> dict:
     """One benchmark in this process."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
+    limit_threads(arguments.threads)
     import keras
+    import numpy as np
     import tensorflow as tf
 
     import flowzoo
@@ -74,35 +99,45 @@ def run(arguments: argparse.Namespace) -> dict:
     tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
     tf.config.threading.set_inter_op_parallelism_threads(arguments.threads)
     keras.utils.set_random_seed(arguments.seed)
+    import_s = process_age()
     flow = build(flowzoo, arguments)
-    x = flow.sample(arguments.batch, seed=arguments.seed)
     record = {
         "peer": "flowzoo",
-        "version": flowzoo.__version__,
+        "version": f"{flowzoo.__version__} (tf {tf.__version__}, keras {keras.__version__})",
         "task": arguments.task,
         "case": arguments.case,
-        "batch": arguments.batch,
-        "dim": arguments.dim,
+        "batch": FIT_BATCH if arguments.task == "fit" else arguments.batch,
+        "dim": 2 if arguments.task == "fit" else arguments.dim,
         "variant": arguments.variant,
         "threads": arguments.threads,
+        "seconds": arguments.seconds,
         "params": int(sum(math.prod(v.shape) for v in flow.trainable_variables)),
-        "unit": "s" if arguments.task == "cold" else "rows/s",
+        "unit": UNITS.get(arguments.task, "rows/s"),
     }
+    if arguments.task == "fit":
+        return {**record, **time_fit(flow, arguments)}
+    # Inside of the splines' boxes; away from the identity, where every layer has something to do.
+    rng = np.random.default_rng(0)
+    x = np.clip(rng.standard_normal((arguments.batch, *flow.event_shape)), -2.9, 2.9).astype(np.float32)
+    for variable in flow.trainable_variables:
+        variable.assign_add(0.01 * rng.standard_normal(variable.shape))
     if arguments.task == "cold":
+        build_s = process_age()
         flow.log_prob(x).numpy()
         seconds = process_age()
-        return {**record, "value": seconds, "per_step_ms_median": 1e3 * seconds, "iqr": 0.0}
+        parts = {"import_s": import_s, "build_s": build_s - import_s, "first_s": seconds - build_s}
+        return {**record, "value": seconds, "per_step_ms_median": 1e3 * seconds, "iqr": 0.0, **parts}
     timings = {"train": time_train, "log_prob": time_log_prob, "sample": time_sample}[arguments.task]
     timing = timings(flow, x, arguments)
     return {**record, "value": 1e3 * arguments.batch / timing["per_step_ms_median"], **timing}
 
 
 def build(flowzoo, arguments):
-    """The flow of a case, through the public API, compiled as the variant says."""
+    """The flow of a case, through the public API, as the variant says."""
     case, width = re.fullmatch(r"([a-z]+)(\d+)?", arguments.case).groups()
     hidden = (int(width or 128),) * 2
     options: dict = {"preprocessing": "none"}
-    shape = (arguments.dim,)
+    shape = (2 if arguments.task == "fit" else arguments.dim,)
     if case == "realnvp":
         options |= {"couplings": LAYERS[case], "hidden_units": hidden, "actnorm": False}
     elif case in ("maf", "iaf"):
@@ -117,18 +152,22 @@ def build(flowzoo, arguments):
     flow = flowzoo.create_model(case, shape, **options)
     if arguments.variant in ("xla", "graph"):
         flow.use_xla = arguments.variant == "xla"
-    # Away from the identity, where every layer has something to do.
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    for variable in flow.trainable_variables:
-        variable.assign_add(0.01 * rng.standard_normal(variable.shape))
     return flow
+
+
+def compile_with(flow, learning_rate, arguments):
+    """Keras's compile, with Adam as the peers have it."""
+    import keras
+
+    steps = {"steps_per_execution": 1} if arguments.variant == "single" else {}
+    flow.adapted.assign(1.0)
+    flow.compile(keras.optimizers.Adam(learning_rate), **steps)
 
 
 def time_log_prob(flow, x, arguments) -> dict:
     """Densities of one batch."""
     result = timed(lambda: flow.log_prob(x).numpy(), arguments.seconds)
+    result["check"] = float(flow.log_prob(x).numpy().mean())
     if arguments.case.startswith("iaf"):
         other = timed(lambda: flow.sample(arguments.batch).numpy(), arguments.seconds)
         result["over_fast_direction"] = result["per_step_ms_median"] / other["per_step_ms_median"]
@@ -141,6 +180,7 @@ def time_sample(flow, x, arguments) -> dict:
 
     seeds = flowzoo.random.row_seeds(0, arguments.batch)
     result = timed(lambda: flow.sample(seed=seeds).numpy(), arguments.seconds)
+    result["check"] = float(flow.sample(seed=seeds).numpy().std())
     if arguments.case.startswith("maf"):
         other = timed(lambda: flow.log_prob(x).numpy(), arguments.seconds)
         result["over_fast_direction"] = result["per_step_ms_median"] / other["per_step_ms_median"]
@@ -148,15 +188,61 @@ def time_sample(flow, x, arguments) -> dict:
 
 
 def time_train(flow, x, arguments) -> dict:
-    """The steps that `flow.fit` runs, on one batch."""
-    import keras
+    """The steps of `flow.fit`, on one batch: the function that Keras calls for every few steps."""
     import tensorflow as tf
 
-    flow.adapted.assign(1.0)
-    flow.compile(keras.optimizers.Adam(1e-5))
-    flow.make_train_function()
-    batches = iter(tf.data.Dataset.from_tensors(x).repeat())
-    return timed(lambda: float(flow.train_function(batches)["loss"]), arguments.seconds)
+    compile_with(flow, 1e-5, arguments)
+    batches = tf.data.Dataset.from_tensors(x).repeat()
+    # One short fit sets up what fit sets up.
+    flow.fit(batches, steps_per_epoch=1, verbose=0)
+    iterator, steps = iter(batches), flow.steps_per_execution
+    result = timed(lambda: float(flow.train_function(iterator)["loss"]), arguments.seconds)
+    for key in ("per_step_ms_median", "iqr", "min_ms"):
+        result[key] /= steps
+    return {**result, "steps": result["steps"] * steps, "steps_per_execution": steps}
+
+
+def time_fit(flow, arguments) -> dict:
+    """`flow.fit` for so many seconds on the rows that the peers fit, and the nats of the test rows."""
+    import keras
+
+    path = arguments.peers / "data.py"
+    if not path.is_file():
+        raise SystemExit(
+            f"The task fit takes its rows from the peers' data.py; {path} is none: give --peers."
+        )
+    spec = importlib.util.spec_from_file_location("peers_data", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    train, test = module.toy(arguments.data)
+    compile_with(flow, 1e-3, arguments)
+
+    class Clock(keras.callbacks.Callback):
+        start = time.perf_counter() if arguments.clock == "cold" else None
+        first = steps = 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            now = time.perf_counter()
+            if self.start is None:
+                self.start, self.first = now, int(self.model.optimizer.iterations)
+            self.steps = int(self.model.optimizer.iterations)
+            self.model.stop_training = now - self.start >= arguments.seconds
+
+    clock = Clock()
+    with Others() as others:
+        flow.fit(train, batch_size=FIT_BATCH, epochs=10**6, callbacks=[clock], verbose=0)
+    wall = time.perf_counter() - clock.start
+    nll = -float(flow.log_prob(test).numpy().astype("float64").mean())
+    return {
+        "value": nll,
+        "per_step_ms_median": 1e3 * wall / max(clock.steps - clock.first, 1),
+        "iqr": 0.0,
+        "steps": clock.steps,
+        "wall_s": wall,
+        "data": arguments.data,
+        "clock": arguments.clock,
+        "other_cores": others.cores,
+    }
 
 
 def timed(step, seconds: float) -> dict:
@@ -164,14 +250,17 @@ def timed(step, seconds: float) -> dict:
     start = time.perf_counter()
     step()
     compile_s = time.perf_counter() - start
-    for _ in range(10):
+    start, warm = time.perf_counter(), 0
+    while warm < 2 or (warm < 50 and time.perf_counter() - start < 0.25 * seconds):
         step()
+        warm += 1
     times = []
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times) < 3:
-        start = time.perf_counter()
-        step()
-        times.append(1e3 * (time.perf_counter() - start))
+    with Others() as others:
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end or len(times) < 3:
+            start = time.perf_counter()
+            step()
+            times.append(1e3 * (time.perf_counter() - start))
     times.sort()
     quarter = len(times) // 4
     return {
@@ -180,7 +269,39 @@ def timed(step, seconds: float) -> dict:
         "min_ms": times[0],
         "steps": len(times),
         "compile_s": compile_s,
+        "other_cores": others.cores,
     }
+
+
+class Others:
+    """Cores that other processes kept busy while a block ran."""
+
+    def __enter__(self):
+        self._start = time.perf_counter(), busy_seconds(), time.process_time()
+        return self
+
+    def __exit__(self, *_):
+        wall, busy, own = (
+            now - then
+            for now, then in zip(
+                (time.perf_counter(), busy_seconds(), time.process_time()), self._start, strict=True
+            )
+        )
+        self.cores = max(0.0, (busy - own) / wall)
+
+
+def busy_seconds() -> float:
+    """CPU seconds that the whole machine has spent, idle and waiting aside."""
+    with open("/proc/stat") as file:
+        spent = [int(number) for number in file.readline().split()[1:9]]
+    return (sum(spent) - spent[3] - spent[4]) / os.sysconf("SC_CLK_TCK")
+
+
+def limit_threads(count: int) -> None:
+    """The same limit that the peers run under; before TensorFlow is imported."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ[name] = str(count)
 
 
 def process_age() -> float:

@@ -105,8 +105,8 @@ def page(rows: list[dict], arguments: argparse.Namespace) -> str:
         f"was trained for {arguments.seconds:g} seconds (warm clock, batch 512, Adam 1e-3 with a cosine "
         f"schedule, best weights on validation) on {machine()}. 80 / 10 / 10 split by a fixed seed. All "
         "columns come in steps, so the densities are of the rows dequantised by each column's smallest "
-        "step, in raw units: nats a row on the test part with the standard error, higher is better. Where the "
-        "error is large, one test row far from all training rows rules the mean: affine layers in a row "
+        "step, in raw units: nats a row on the test part with the standard error, higher is better. Where "
+        "the error is large, one test row far from all training rows rules the mean: affine layers in a row "
         "multiply what they get. "
         "Sources: UCI protein (CASP) and Parkinsons telemonitoring (CC BY 4.0), nycflights13 (CC0).",
         "",
