@@ -110,7 +110,9 @@ def _convert(name, function, concrete):
     logger.setLevel(logging.CRITICAL)
     try:
         specs = list(input_specs(concrete).values())
-        model, _ = tf2onnx.convert.from_function(function, specs, opset=OPSET)
+        model, _ = tf2onnx.convert.from_function(
+            function, specs, opset=OPSET, custom_op_handlers={"SelectV2": (_select, [])}
+        )
     finally:
         logger.setLevel(level)
     unknown = sorted({n.op_type for n in _nodes(model.graph) if not onnx.defs.has(n.op_type, n.domain)})
@@ -121,6 +123,12 @@ def _convert(name, function, concrete):
         )
     _count_axes_from_the_left(model)
     return model
+
+
+def _select(context, node, name, arguments):
+    """`tf.where` as ONNX's Where: tf2onnx takes ``c x + (1 - c) y``, which is NaN if either is not finite."""
+    node.type = "Where"
+    return node
 
 
 def _save(model, properties, path):
