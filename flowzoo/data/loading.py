@@ -25,6 +25,7 @@ def load(
     batch_size: int | None = None,
     shuffle: bool | None = None,
     seed: int | None = 0,
+    epoch: tf.Variable | None = None,
     cache: bool | Literal["auto"] = "auto",
     drop_remainder: bool = False,
     data_dir: str | os.PathLike[str] | None = None,
@@ -53,6 +54,8 @@ def load(
         shuffle: Whether each epoch has a new order. None: only for "train" and slices of it.
         seed: Seed of the orders: equal seeds give equal orders, epoch by epoch (if
             `tf.random.set_seed` is used, equal ones there too). None: another order each time.
+        epoch: Holds the number of the epoch, an int64. The order is a function of it and of the seed then, so
+            that a training which is resumed sees the rows as it would have seen them.
         cache: Whether to keep the rows in memory; "auto": if they need at most 512 MiB. Other
             data stream in blocks, through a shuffle pool of 64 MiB.
         drop_remainder: Whether to leave out a last, smaller batch.
@@ -104,6 +107,7 @@ def load(
         batch_size=batch_size,
         shuffle=str(split).startswith("train") if shuffle is None else shuffle,
         seed=seed,
+        epoch=epoch,
         drop_remainder=drop_remainder,
     )
 

@@ -66,6 +66,7 @@ def make_dataset(
     batch_size: int | None,
     shuffle: bool,
     seed: int | None,
+    epoch: tf.Variable | None = None,
     drop_remainder: bool,
 ) -> tf.data.Dataset:
     """Builds the pipeline.
@@ -76,6 +77,8 @@ def make_dataset(
         batch_size: Rows in a batch; None gives single rows.
         shuffle: Whether each epoch has a new order.
         seed: Seed of that order; None for a new one each time.
+        epoch: Holds the number of the epoch, of which, and of the seed, the order is a function then. Without
+            it the order depends on how often the dataset has been iterated over.
         drop_remainder: Whether to leave out a last, smaller batch.
 
     Returns:
@@ -84,9 +87,9 @@ def make_dataset(
     unit = batch_size or 1
     block = unit * max(1, CHUNK_BYTES // 2 // max(1, unit * source.row_bytes))
     if collected.kept is not None:
-        dataset = _from_memory(collected.kept, block, _epoch_seeds(seed) if shuffle else None)
+        dataset = _from_memory(collected.kept, block, _epoch_seeds(seed, epoch) if shuffle else None)
     else:
-        dataset = _from_stream(source, _epoch_seeds(seed) if shuffle else None)
+        dataset = _from_stream(source, _epoch_seeds(seed, epoch) if shuffle else None)
     if batch_size is None:
         dataset, count = dataset.unbatch(), collected.rows
     else:
@@ -96,9 +99,17 @@ def make_dataset(
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def _epoch_seeds(seed: int | None) -> tf.data.Dataset:
-    """One number, another one each time the dataset is iterated over."""
-    return tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1)
+def _epoch_seeds(seed: int | None, epoch: tf.Variable | None) -> tf.data.Dataset:
+    """One number, another one for each epoch."""
+    if epoch is None:
+        return tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1)
+
+    @_plain
+    def of_epoch(_: Any) -> Any:
+        key = tf.stack([tf.constant(seed or 0, tf.int64), epoch.read_value()])
+        return tf.random.stateless_uniform([], key, 0, 2**31 - 1, tf.int64)
+
+    return tf.data.Dataset.range(1).map(of_epoch)
 
 
 def _from_memory(kept: Chunk, block: int, seeds: tf.data.Dataset | None) -> tf.data.Dataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import platform
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from flowzoo.config import ZooConfig, dump_config
 from flowzoo.evaluation import evaluate
 from flowzoo.flow import Flow
 from flowzoo.registry import create_model
+from flowzoo.training.checkpoint import BEST, LAST, Checkpoint, check_room
 from flowzoo.training.optimizer import make_optimizer
 
-RECIPE, BEST, LAST = "config.yaml", "best.weights.h5", "last.weights.h5"
+RECIPE, CHECKPOINTS = "config.yaml", "checkpoints"
 
 
 def train(
@@ -30,7 +32,11 @@ def train(
     download: bool = True,
     verbose: str | int = "auto",
 ) -> dict:
-    """Runs a recipe.
+    """Runs a recipe, or goes on with it where an earlier run in the same directory ended.
+
+    A run that was stopped, however it was, and started again ends where an undisturbed one would have: the
+    last epoch's weights, optimizer, averages and random numbers are there again, and the order of the rows is
+    a function of seed and epoch.
 
     Args:
         config: See `flowzoo.config.load_config`.
@@ -47,43 +53,52 @@ def train(
     Raises:
         ValueError: Before the first step, on data or options that cannot work.
         FileExistsError: If the directory holds another run.
+        OSError: If the directory cannot be written to, or is too full; before the first step if possible.
+        FloatingPointError: If step after step is not finite; see `flowzoo.skipped_steps`.
     """
     plots.check_available()
     run_dir = _prepare(Path(run_dir), config)
     keras.utils.set_random_seed(config.seed)
+    epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
     datasets: dict[str, Any] = {
-        part: _load(config, part, data_dir, download) for part in ("train", "validation", "test")
+        part: _load(config, part, epoch, data_dir, download) for part in ("train", "validation", "test")
     }
     flow = _create(config, datasets["train"])
     steps = config.training.epochs * int(datasets["train"].cardinality())
     flow.compile(make_optimizer(config.training, steps), jit_compile=config.training.jit_compile)
-    flow.adapt(datasets["train"])
-    # Not before: a run whose data were refused must not be in the way of the next.
-    with files.replacing(run_dir / RECIPE) as beside:
-        beside.write_text(dump_config(config))
-    start = time.monotonic()
-    history = flow.fit(
-        datasets["train"],
-        epochs=config.training.epochs,
-        validation_data=datasets["validation"],
-        callbacks=_callbacks(config, run_dir, flow),
-        verbose=verbose,
-    )
-    seconds = time.monotonic() - start
+    check_room(run_dir, flow)
+    checkpoint = Checkpoint(run_dir / CHECKPOINTS, _monitor(config, flow), config.training.patience)
+    if not checkpoint.restore(flow):
+        flow.adapt(datasets["train"])
+        # Not before: a run whose data were refused must not be in the way of the next.
+        with files.replacing(run_dir / RECIPE) as beside:
+            beside.write_text(dump_config(config))
+    if not checkpoint.is_finished_early:
+        flow.fit(
+            datasets["train"],
+            initial_epoch=checkpoint.epochs_done,
+            epochs=config.training.epochs,
+            validation_data=datasets["validation"],
+            callbacks=_callbacks(config, run_dir, checkpoint, epoch),
+            verbose=verbose,
+        )
     flow.save_weights(run_dir / LAST)
-    if (run_dir / BEST).exists():
-        flow.load_weights(run_dir / BEST)
+    best = checkpoint.best_weights()
+    if best is not None:
+        flow.load_weights(best)
+        flow.save_weights(run_dir / BEST)
     metrics = {
         "name": config.name,
         "test": evaluate(flow, datasets["test"]),
         "parameters": flow.count_params(),
-        "training_seconds": round(seconds, 1),
-        "epochs": len(history.epoch),
+        "training_seconds": checkpoint.seconds,
+        "epochs": checkpoint.epochs_done,
         "machine": f"{os.cpu_count()} x {_processor()}",
     }
     files.write_json(run_dir / "metrics.json", metrics)
     flow.save_to_preset(run_dir / "preset", metadata=metrics)
-    _draw(flow, history.history, run_dir)
+    _draw(flow, _columns(checkpoint.history), run_dir)
+    shutil.rmtree(run_dir / CHECKPOINTS, ignore_errors=True)
     return metrics
 
 
@@ -97,7 +112,7 @@ def _prepare(run_dir: Path, config: ZooConfig) -> Path:
     return run_dir
 
 
-def _load(config, part, data_dir, download):
+def _load(config, part, epoch, data_dir, download):
     split = getattr(config.data, part)
     if split is None:
         return None
@@ -108,6 +123,7 @@ def _load(config, part, data_dir, download):
         shuffle=part == "train",
         drop_remainder=part == "train",
         seed=config.seed,
+        epoch=epoch,
         data_dir=data_dir,
         download=download,
         columns=config.data.columns,
@@ -132,48 +148,64 @@ def _create(config: ZooConfig, dataset: tf.data.Dataset) -> Flow:
     )
 
 
-def _callbacks(config: ZooConfig, run_dir: Path, flow: Flow) -> list[keras.callbacks.Callback]:
-    training, callbacks = config.training, []
-    if training.ema is not None:
-        # First, so that those below see the averaged weights.
-        callbacks.append(keras.callbacks.SwapEMAWeights(swap_on_epoch=True))
-    callbacks += [_History(run_dir / "history.csv"), keras.callbacks.TerminateOnNaN()]
-    if config.data.validation is not None:
-        monitor = "val_bits_per_dim" if flow.is_image else "val_nll"
-        callbacks.append(
-            keras.callbacks.ModelCheckpoint(
-                str(run_dir / BEST),
-                monitor,
-                save_best_only=True,
-                save_weights_only=True,
-                mode="min",
-            )
-        )
-        if training.patience is not None:
-            callbacks.append(keras.callbacks.EarlyStopping(monitor, patience=training.patience, mode="min"))
+def _monitor(config: ZooConfig, flow: Flow) -> str | None:
+    if config.data.validation is None:
+        return None
+    return "val_bits_per_dim" if flow.is_image else "val_nll"
+
+
+def _callbacks(
+    config: ZooConfig, run_dir: Path, checkpoint: Checkpoint, epoch: tf.Variable
+) -> list[keras.callbacks.Callback]:
+    callbacks = [
+        keras.callbacks.LambdaCallback(on_epoch_begin=lambda number, logs: epoch.assign(number)),
+        _Log(checkpoint),
+        checkpoint,
+        _HistoryFile(checkpoint, run_dir / "history.csv"),
+    ]
+    if config.training.ema is not None:
+        # Around validation only: in between, the model holds the weights that are trained.
+        callbacks.append(keras.callbacks.SwapEMAWeights())
     return callbacks
 
 
-class _History(keras.callbacks.Callback):
-    """Writes each epoch's metrics, the learning rate and the seconds so far as one line of a CSV."""
+class _Log(keras.callbacks.Callback):
+    """Adds the number of the epoch, the learning rate and the seconds so far to an epoch's metrics."""
 
-    def __init__(self, path: Path):
+    def __init__(self, checkpoint: Checkpoint):
         super().__init__()
-        self._path = path
-        self._rows: list[dict[str, float]] = []
+        self._checkpoint = checkpoint
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        self._start = time.monotonic()
+        self._start = time.monotonic() - self._checkpoint.seconds
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        rate = float(self.model.optimizer.learning_rate)
-        seconds = round(time.monotonic() - self._start, 1)
-        values = {key: float(value) for key, value in (logs or {}).items()}
-        self._rows.append({"epoch": epoch + 1, "seconds": seconds, "learning_rate": rate, **values})
+        if logs is not None:
+            logs["epoch"] = epoch + 1
+            logs["seconds"] = round(time.monotonic() - self._start, 1)
+            logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+
+
+class _HistoryFile(keras.callbacks.Callback):
+    """Writes the history as a CSV, a line for each epoch."""
+
+    def __init__(self, checkpoint: Checkpoint, path: Path):
+        super().__init__()
+        self._checkpoint, self._path = checkpoint, path
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        rows = self._checkpoint.history
+        names = list(dict.fromkeys(name for row in rows for name in row))
         with files.replacing(self._path) as beside, open(beside, "w", newline="") as file:
-            writer = csv.DictWriter(file, list(self._rows[0]))
+            writer = csv.DictWriter(file, names)
             writer.writeheader()
-            writer.writerows(self._rows)
+            writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
+
+
+def _columns(history: list[dict]) -> dict[str, list[float]]:
+    """From a mapping for each epoch to a list for each metric."""
+    names = dict.fromkeys(name for row in history for name in row)
+    return {name: [row[name] for row in history if name in row] for name in names}
 
 
 def _draw(flow: Flow, history: dict, run_dir: Path) -> None:

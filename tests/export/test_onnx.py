@@ -109,3 +109,27 @@ def test_a_missing_package_is_named(flow, tmp_path, monkeypatch):
 def test_an_unknown_format_is_refused(flow, tmp_path):
     with pytest.raises(ValueError, match="format must be 'tf_saved_model' or 'onnx'; got 'tflite'"):
         flow.export(tmp_path, format="tflite")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("base", ["uniform", "diagonal_gaussian", "full_gaussian", "student_t", "mixture"])
+def test_every_base_converts(base):
+    testing.check_onnx(testing.make_flow("realnvp", (3,), dtype="float32", couplings=1, base=base))
+
+
+@pytest.mark.slow
+def test_a_conditional_base_converts():
+    base = "conditional_gaussian"
+    testing.check_onnx(testing.make_flow("realnvp", (3,), (2,), dtype="float32", couplings=1, base=base))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("inverse", ["jacobi", "sequential"])
+def test_every_inverse_of_maf_converts(inverse):
+    testing.check_onnx(testing.make_flow("maf", (3,), dtype="float32", steps=2, inverse=inverse))
+
+
+@pytest.mark.slow
+def test_blocks_of_columns_and_residual_networks_convert():
+    options = {"steps": 2, "residual": True, "hidden_units": (14, 14, 14)}
+    testing.check_onnx(testing.make_flow("maf", (11,), (2,), dtype="float32", **options))

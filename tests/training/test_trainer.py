@@ -105,8 +105,8 @@ def test_the_preset_has_the_weights_of_the_best_epoch(tmp_path):
         data={"source": "two_moons", "train": "train[:512]", "validation": split, "test": "test[:64]"},
         # A rate so high that the last epoch is not the best.
         training={
-            "epochs": 4,
-            "learning_rate": 0.5,
+            "epochs": 8,
+            "learning_rate": 2.0,
             "schedule": "constant",
             "jit_compile": False,
             "ema": None,

@@ -1,0 +1,151 @@
+"""Checkpoint: after every epoch, all that a training needs to go on from there as if nothing had happened."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from pathlib import Path
+
+import keras
+
+from flowzoo import files
+from flowzoo.flow import Flow
+
+LAST, BEST, STATE = "last.weights.h5", "best.weights.h5", "state.json"
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Keeps the weights (last, and best on validation), the optimizer, and the history.
+
+    ``directory/<epochs done>/`` is written beside and renamed, and only then the one before is removed: what
+    has a number is whole. Must come before callbacks that change the weights at the end of an epoch.
+
+    Args:
+        directory: Of the checkpoints.
+        monitor: Name of the validation metric that decides which epoch is the best (the lowest), or None.
+        patience: Epochs without a better one before training stops; None for never.
+    """
+
+    def __init__(self, directory: Path, monitor: str | None, patience: int | None):
+        super().__init__()
+        self._directory, self._monitor, self._patience = directory, monitor, patience
+        self.history: list[dict] = []
+        self._best = {"value": math.inf, "epoch": 0}
+
+    @property
+    def epochs_done(self) -> int:
+        """How many epochs lie behind."""
+        return len(self.history)
+
+    @property
+    def seconds(self) -> float:
+        """Training time so far, that of earlier runs included."""
+        return self.history[-1]["seconds"] if self.history else 0.0
+
+    @property
+    def is_finished_early(self) -> bool:
+        """Whether the patience ran out."""
+        waited = self.epochs_done - self._best["epoch"]
+        return self._patience is not None and self._monitor is not None and waited >= self._patience
+
+    def restore(self, flow: Flow) -> bool:
+        """Loads the newest checkpoint into a compiled flow, if there is one."""
+        newest = self._newest()
+        if newest is None:
+            return False
+        state = files.read_json(newest / STATE)
+        flow.optimizer.build(flow.trainable_variables)
+        flow.load_weights(newest / LAST)
+        self.history, self._best = state["history"], state["best"]
+        for variable, value in zip(_seeds(flow), state["seeds"], strict=True):
+            variable.assign(value)
+        return True
+
+    def best_weights(self) -> Path | None:
+        """The file of the best epoch's weights, if there was validation."""
+        newest = self._newest()
+        path = None if newest is None else newest / BEST
+        return path if path is not None and path.exists() else None
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Writes a checkpoint; stops the training if the patience has run out."""
+        self.history.append({key: float(value) for key, value in (logs or {}).items()})
+        value = self.history[-1].get(self._monitor or "", math.nan)
+        improved = value < self._best["value"]
+        if improved:
+            self._best = {"value": value, "epoch": self.epochs_done}
+        try:
+            self._write(improved)
+        except OSError as error:
+            raise OSError(
+                f"The checkpoint of epoch {epoch + 1} could not be written to {self._directory}: {error}. "
+                "The one before is whole: make room and run the same command again; it goes on from there."
+            ) from error
+        if self.is_finished_early:
+            self.model.stop_training = True
+
+    def _write(self, improved):
+        old = self._newest()
+        with files.replacing_directory(self._directory / str(self.epochs_done)) as beside:
+            self.model.save_weights(beside / LAST)
+            if improved:
+                self._save_averaged(beside / BEST)
+            elif old is not None and (old / BEST).exists():
+                _link(old / BEST, beside / BEST)
+            seeds = [variable.numpy().tolist() for variable in _seeds(self.model)]
+            files.write_json(beside / STATE, {"history": self.history, "best": self._best, "seeds": seeds})
+        if old is not None:
+            shutil.rmtree(old)
+
+    def _save_averaged(self, path):
+        """The weights as they were validated: the moving average, where the optimizer keeps one."""
+        variables = self.model.trainable_variables
+        raw = [variable.numpy() for variable in variables]
+        self.model.optimizer.finalize_variable_values(variables)
+        self.model.save_weights(path)
+        for variable, value in zip(variables, raw, strict=True):
+            variable.assign(value)
+
+    def _newest(self):
+        if not self._directory.is_dir():
+            return None
+        numbered = [path for path in self._directory.iterdir() if path.name.isdecimal()]
+        return max(numbered, key=lambda path: int(path.name), default=None)
+
+
+def _seeds(flow):
+    """The states of dropout's generators, which Keras counts as variables, and does not save."""
+    weights = {id(variable) for variable in [*flow.weights, *flow.metrics_variables]}
+    return [variable for variable in flow.variables if id(variable) not in weights]
+
+
+def _link(source, target):
+    """The same file under another name; a copy where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def check_room(directory: Path, flow: Flow) -> None:
+    """Raises an OSError, before any training, if the run cannot be written.
+
+    Args:
+        directory: The run's directory.
+        flow: Whose checkpoints go there, the new one beside the old one.
+    """
+    way_out = "Choose another directory with --out."
+    try:
+        with files.replacing(directory / ".writable") as beside:
+            beside.write_text("")
+        (directory / ".writable").unlink()
+    except OSError as error:
+        raise OSError(f"The run directory {directory} cannot be written to: {error}. {way_out}") from None
+    # Weights, two moments, an average, and the best weights, twice.
+    needed, free = 2 * 5 * 4 * flow.count_params() + 2**20, shutil.disk_usage(directory).free
+    if free < needed:
+        raise OSError(
+            f"A run of this flow needs {needed / 2**20:.0f} MiB in {directory}, and {free / 2**20:.0f} MiB "
+            f"are free. Make room. {way_out}"
+        )

@@ -1,0 +1,181 @@
+"""A training that is stopped, however it is, goes on as if nothing had happened."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import flowzoo
+from flowzoo import files
+from flowzoo.config import ZooConfig, dump_config
+from flowzoo.training import checkpoint as module
+from flowzoo.training import train
+
+EPOCHS = 4
+
+
+def recipe(**training):
+    return ZooConfig.model_validate(
+        {
+            "name": "moons",
+            "model": {"name": "realnvp", "options": {"couplings": 2, "hidden_units": [8], "dropout": 0.1}},
+            "data": {
+                "source": "two_moons",
+                "train": "train[:1000]",
+                "validation": "train[1000:1500]",
+                "test": "test[:500]",
+                "batch_size": 128,
+            },
+            "training": {
+                "epochs": EPOCHS,
+                "learning_rate": 0.01,
+                "ema": 0.9,
+                "jit_compile": False,
+                **training,
+            },
+        }
+    )
+
+
+def run(directory, **training):
+    return train(recipe(**training), directory, download=False, verbose=0)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An undisturbed run."""
+    directory = tmp_path_factory.mktemp("whole")
+    return run(directory), (directory / "history.csv").read_text()
+
+
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches a SIGKILL."""
+
+
+def kill_when(monkeypatch, owner, name, call):
+    """Raises in place of the given call of a function."""
+    function, calls = getattr(owner, name), []
+
+    def killed(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == call:
+            raise Killed
+        return function(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, killed)
+
+
+def without_seconds(history):
+    lines = [line.split(",") for line in history.splitlines()]
+    column = lines[0].index("seconds")
+    return [[float(value) for i, value in enumerate(line) if i != column] for line in lines[1:]]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call"),
+    [
+        (module.Checkpoint, "on_epoch_end", 1),
+        (module.Checkpoint, "on_epoch_end", 3),
+        (module.files, "write_json", 2),  # between a checkpoint's weights and its state
+        (module.shutil, "rmtree", 3),  # between a checkpoint and the removal of the one before
+    ],
+)
+def test_a_stopped_run_ends_as_the_whole_one(whole, tmp_path, monkeypatch, owner, name, call):
+    with monkeypatch.context() as patched:
+        kill_when(patched, owner, name, call)
+        with pytest.raises(Killed):
+            run(tmp_path)
+    resumed = run(tmp_path)
+    metrics, history = whole
+    assert resumed["test"]["nll"] == pytest.approx(metrics["test"]["nll"], abs=1e-5)
+    assert resumed["epochs"] == EPOCHS
+    got, wanted = without_seconds((tmp_path / "history.csv").read_text()), without_seconds(history)
+    assert got == [pytest.approx(line, abs=1e-5) for line in wanted]
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_run_that_has_begun_does_not_adapt_again(tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        kill_when(patched, module.Checkpoint, "on_epoch_end", 2)
+        with pytest.raises(Killed):
+            run(tmp_path)
+    monkeypatch.setattr(flowzoo.Flow, "adapt", lambda *args, **kwargs: pytest.fail("adapted again"))
+    run(tmp_path)
+
+
+def test_patience_is_counted_over_interruptions(tmp_path, monkeypatch):
+    """At such a rate the first epoch stays the best."""
+    options = {"learning_rate": 1.0, "schedule": "constant", "patience": 2, "epochs": 9, "ema": None}
+    wanted = run(tmp_path / "whole", **options)["epochs"]
+    assert wanted < 9
+    with monkeypatch.context() as patched:
+        kill_when(patched, module.Checkpoint, "on_epoch_end", wanted)
+        with pytest.raises(Killed):
+            run(tmp_path / "stopped", **options)
+    assert run(tmp_path / "stopped", **options)["epochs"] == wanted
+
+
+def test_a_full_disk_keeps_the_last_checkpoint_and_says_how_to_go_on(whole, tmp_path, monkeypatch):
+    def full(path, value):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        kill_when(patched, module.Checkpoint, "on_epoch_end", 2)
+        with pytest.raises(Killed):
+            run(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(module.files, "write_json", full)
+        with pytest.raises(
+            OSError, match=r"epoch 2 could not be written.*No space left.*run the same command"
+        ):
+            run(tmp_path)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["1"]
+    assert run(tmp_path)["test"]["nll"] == pytest.approx(whole[0]["test"]["nll"], abs=1e-5)
+
+
+def test_too_little_room_is_told_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+    with pytest.raises(OSError, match=r"needs \d+ MiB in .*, and 0 MiB are free"):
+        run(tmp_path)
+
+
+def test_a_directory_that_cannot_be_written_to_is_told_before_training(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(module.files, "replacing", refuse)
+    with pytest.raises(OSError, match=r"cannot be written to: .*Permission denied.*--out"):
+        run(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_resumed_by_the_same_command(tmp_path):
+    """SIGKILL, twice, at moments that nobody chose."""
+    (tmp_path / "moons.yaml").write_text(dump_config(recipe(epochs=60)))
+    command = [sys.executable, "-c", "from flowzoo.cli import main; main()", "train", "moons.yaml", "--out"]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+    def started(out):
+        return subprocess.Popen([*command, out], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+
+    def epochs_of(out):
+        found = (tmp_path / out / "checkpoints").glob("[0-9]*")
+        return max((int(path.name) for path in found), default=0)
+
+    assert started("whole").wait(300) == 0
+    for least in (5, 20):
+        process = started("killed")
+        end = time.monotonic() + 200
+        while epochs_of("killed") < least and time.monotonic() < end:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert least <= epochs_of("killed") < 60
+    assert started("killed").wait(300) == 0
+    one, other = (json.loads((tmp_path / out / "metrics.json").read_text()) for out in ("whole", "killed"))
+    assert one["test"]["nll"] == pytest.approx(other["test"]["nll"], abs=1e-4)
+    assert files.read_json(tmp_path / "killed/metrics.json")["epochs"] == 60
