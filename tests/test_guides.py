@@ -1,0 +1,73 @@
+"""The commands of the guides, run as they stand there."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+GUIDE = Path(__file__).resolve().parents[1] / "docs/guides/train-on-your-own-data.md"
+
+
+def commands():
+    text = GUIDE.read_text()
+    return [line for block in re.findall(r"```console\n(.*?)```", text, re.S) for line in block.splitlines()]
+
+
+def flowzoo(command):
+    """`flowzoo ...` with the Python that runs the tests."""
+    return [sys.executable, "-c", "from flowzoo.cli import main; main()", *shlex.split(command)[1:]]
+
+
+@pytest.fixture
+def folder(tmp_path, rng):
+    """A folder with the files that the guide speaks of."""
+    temperature = rng.normal(20, 3, 3000)
+    pressure = 1010 + 0.8 * (temperature - 20) + rng.normal(0, 2, 3000)
+    counts = rng.poisson(np.exp(0.1 * (temperature - 10)))
+    lines = [f"{t:.1f},{p:.2f},{c}" for t, p, c in zip(temperature, pressure, counts, strict=True)]
+    header = "temperature,pressure,counts\n"
+    (tmp_path / "readings.csv").write_text(header + "\n".join(lines) + "\n")
+    (tmp_path / "new.csv").write_text(header + "\n".join(lines[:50]) + "\n")
+    (tmp_path / "readings.yaml").write_text(re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(), re.S)[0])
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_train_on_your_own_data(folder):
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    for command in commands():
+        if command.startswith("curl") or " serve " in command:
+            continue
+        # Fewer epochs: what they lead to is measured elsewhere.
+        quick = re.sub(r"epochs(.)\d+", r"epochs\g<1>2", command)
+        done = subprocess.run(flowzoo(quick), cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, (command, done.stderr[-2000:])
+        assert "ties" not in done.stderr, command
+    assert len((folder / "scores.csv").read_text().splitlines()) == 51
+    assert len((folder / "samples.csv").read_text().splitlines()) >= 1000
+    assert (folder / "runs/readings_recipe/metrics.json").is_file()
+    assert (folder / "models/readings/1/flowzoo_manifest.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_request_of_the_guide(folder):
+    from flowzoo import testing
+    from flowzoo.devserver.server import Server
+
+    flow = testing.make_flow("nsf", (3,), dtype="float32", steps=1, hidden_units=(4,))
+    flow.export(folder / "models/readings")
+    (curl,) = [command for command in commands() if command.startswith("curl")]
+    _, _, body, url = shlex.split(curl)
+    with Server(folder / "models/readings") as server:
+        request = urllib.request.Request(url.replace("localhost:8501", server.rest_address), body.encode())
+        reply = json.load(urllib.request.urlopen(request))
+    wanted = float(flow.log_prob(np.array(json.loads(body)["inputs"]["x"], "float32"))[0])
+    assert reply["outputs"]["log_prob"][0] == pytest.approx(wanted, rel=1e-5)
+    assert reply["outputs"]["valid"] == [True]
