@@ -37,7 +37,7 @@ endef
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-slow test-serving lint format constraints clean distclean
+.PHONY: help demo test test-slow bench-smoke test-serving lint format constraints clean distclean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ test-slow: $(DEV_READY) ## Run the slow tests (pytest's 5, nothing collected, is
 
 test-serving: $(DEV_READY) ## Hold the conversation of tests/conversation with a real TF Serving
 	$(BIN)/python -m pytest -m serving $(ARGS)
+
+bench-smoke: $(DEV_READY) ## Compare ratios of speed with stored bounds, in about a minute
+	$(BIN)/python benchmarks/smoke.py
 
 lint: $(DEV_READY) ## Check style, format and types
 	$(BIN)/ruff check .

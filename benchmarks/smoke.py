@@ -1,0 +1,148 @@
+"""Has anything become slower? A minute of ratios that depend little on the machine, against stored bounds.
+
+    python benchmarks/smoke.py        # or: make bench-smoke
+
+Counts are exact: matrix products in the optimised program of a training step, conditioner calls, traces.
+Times are ratios of two medians of one process. The bounds are in benchmarks/smoke.yaml.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+import yaml
+
+import flowzoo
+
+BOUNDS = Path(__file__).with_name("smoke.yaml")
+BATCH = 512
+
+
+def main() -> int:
+    """Measures everything, prints a table, and fails if a bound is exceeded."""
+    bounds = yaml.safe_load(BOUNDS.read_text())
+    measured = {}
+    for measure in (training_step, density, compilations, autoregressive, loop_over_fit):
+        measured |= measure()
+    wrong = 0
+    print(f"{'what':<42} {'measured':>9} {'bound':>7}")
+    for name, bound in bounds.items():
+        value = measured.pop(name)
+        wrong += value > bound["at_most"]
+        print(
+            f"{name:<42} {value:>9.3g} {bound['at_most']:>7} {'TOO MUCH' if value > bound['at_most'] else ''}"
+        )
+    assert not measured, f"without a bound in {BOUNDS.name}: {list(measured)}"
+    return int(wrong > 0)
+
+
+def training_step() -> dict[str, float]:
+    """Eight couplings of two hidden layers: nine products each, forward and backward, and none twice."""
+    flow = realnvp(6)
+    steps = flow.steps_per_execution
+    ir = flow.train_function._walk_compiled.experimental_get_compiler_ir(
+        tf.constant(1), tf.zeros([steps, BATCH, 6]), None, tf.ones([steps, BATCH])
+    )
+    products = re.findall(r"= \S+ dot\(|__onednn\$matmul", ir(stage="optimized_hlo"))
+    return {"products in a training step": len(products)}
+
+
+def density() -> dict[str, float]:
+    """One conditioner call a layer gives value and log-det."""
+    calls = []
+    original = flowzoo.conditioners.MLP.call
+    flowzoo.conditioners.MLP.call = lambda self, *args, **kwargs: (
+        calls.append(0) or original(self, *args, **kwargs)
+    )
+    try:
+        flow = flowzoo.create_model("realnvp", (6,), couplings=8)
+        flow.log_prob(rows(BATCH, 6))
+    finally:
+        flowzoo.conditioners.MLP.call = original
+    return {"conditioner calls in a density": len(calls)}
+
+
+def compilations() -> dict[str, float]:
+    """A short last batch and a short last stack are filled up, not compiled anew."""
+    flow = flowzoo.create_model("realnvp", (6,), couplings=1)
+    data = rows(40 * 64 + 5, 6)
+    flow.fit(data, batch_size=64, epochs=2, validation_data=(data[:100],), verbose=0)
+    functions = (flow.train_function, flow.test_function)
+    traces = max(f._walk_compiled.experimental_get_tracing_count() for f in functions)
+    return {"compilations of fit and evaluate": traces}
+
+
+def autoregressive() -> dict[str, float]:
+    """The slow direction over the fast one."""
+    flow = flowzoo.create_model("maf", (64,), preprocessing="none", hidden_units=(512, 512), steps=2)
+    x, seeds = rows(BATCH, 64), flowzoo.random.row_seeds(0, BATCH)
+    sample, log_prob = medians(lambda: flow.sample(seed=seeds).numpy(), lambda: flow.log_prob(x).numpy())
+    return {"MAF: sampling over density": sample / log_prob}
+
+
+def loop_over_fit() -> dict[str, float]:
+    """A step of `fit` over a step of its compiled loop alone, and XLA over a graph."""
+    flow = realnvp(6)
+    data = rows(BATCH * 32 * 6, 6)
+    iterator = iter(tf.data.Dataset.from_tensors(data[:BATCH]).repeat())
+    flow.fit(data, batch_size=BATCH, verbose=0)
+
+    def fitted():
+        flow.fit(data, batch_size=BATCH, epochs=2, verbose=0)
+
+    def looped():
+        for _ in range(12):
+            float(flow.train_function(iterator)["loss"])
+
+    fit, loop = medians(fitted, looped)
+    graph = realnvp(6, use_xla=False)
+    steps = flow.steps_per_execution
+
+    def graphed():
+        for _ in range(steps):
+            float(graph.train_function(iterator)["loss"])
+
+    one, other = medians(lambda: float(flow.train_function(iterator)["loss"]), graphed)
+    return {"fit over its compiled loop": fit / loop, "training step: XLA over graph": one / other}
+
+
+def realnvp(columns: int, use_xla: bool = True) -> flowzoo.Flow:
+    """The flow of the peers' benchmark, with its training function made."""
+    flow = flowzoo.create_model(
+        "realnvp", (columns,), preprocessing="none", couplings=8, hidden_units=(128, 128), actnorm=False
+    )
+    flow.use_xla = use_xla
+    flow.compile(keras.optimizers.Adam(1e-5))
+    flow.fit(rows(BATCH, columns), batch_size=BATCH, verbose=0)
+    return flow
+
+
+def rows(count: int, columns: int) -> np.ndarray:
+    """Normal rows."""
+    return np.random.default_rng(0).standard_normal((count, columns)).astype(np.float32)
+
+
+def medians(one, other, seconds: float = 4.0) -> tuple[float, float]:
+    """Median seconds of two calls, taken in turns."""
+    times: tuple[list, list] = ([], [])
+    one(), other()
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times[0]) < 5:
+        for call, taken in zip((one, other), times, strict=True):
+            start = time.perf_counter()
+            call()
+            taken.append(time.perf_counter() - start)
+    return float(np.median(times[0])), float(np.median(times[1]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
