@@ -27,8 +27,8 @@ DENSITIES = ("two_moons", "pinwheel", "checkerboard")
 MODELS: dict[str, tuple[str, dict]] = {
     "nsf": ("nsf", {}),
     "nsf (autoregressive)": ("nsf", {"autoregressive": True}),
-    "maf": ("maf", {"steps": 8}),
-    "iaf": ("iaf", {"steps": 8}),
+    "maf": ("maf", {"steps": 12, "hidden_units": (64, 64)}),
+    "iaf": ("iaf", {"steps": 12, "hidden_units": (64, 64)}),
     "realnvp": ("realnvp", {}),
     "glow": ("glow", {}),
     "nice": ("nice", {}),
