@@ -59,8 +59,13 @@ def rows(draw, columns):
     return units * 10.0 ** np.asarray(exponents)[:, None]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("columns", [2, 5])
+@pytest.mark.parametrize(
+    ("columns", "dtype"),
+    [
+        (5, "float32"),
+        *[pytest.param(c, d, marks=pytest.mark.slow) for c, d in ((2, "float32"), (5, "float64"))],
+    ],
+)
 @pytest.mark.parametrize("walked", MODELS)
 def test_values_and_gradients_are_finite_up_to_a_million(compiled, walked, columns, dtype):
     flow, value_and_gradients = compiled(walked, columns, dtype)

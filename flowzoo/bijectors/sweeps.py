@@ -293,7 +293,7 @@ class ReverseSweep(_Sweep):
             column = (read(v, i, 1) - from_later) / read(self._by_known, i, 1)
             parameters = self.stages[products]
             h = tf.cast(column * read(self._by_parameters, parameters.start(i), parameters.width), self.dtype)
-            h = self._through_network(product, h, i)
+            h = self._through_network(product, h, begin, i)
             gradients[1] = write(gradients[1], self.local(1, begin, i), h)
             return i - 1, write(w, self.local(0, begin, i), column), *gradients[1:]
 
@@ -312,13 +312,14 @@ class ReverseSweep(_Sweep):
             for k in range(products + 1)
         ]
 
-    def _through_network(self, product, h, i):
+    def _through_network(self, product, h, begin, i):
         """Back through the network at step i: from the parameters' gradient to the first product's."""
 
         def through(k, h):
             """Through product k and the activation before it."""
-            slopes, stage = self._slopes[k - 1], self.stages[k]
-            return product(k, h) * read(slopes, stage.start(i), stage.width)
+            stage = self.stages[k]
+            start = stage.block_start(begin) + self.local(k, begin, i)
+            return product(k, h) * read(self._slopes[k - 1], start, stage.width)
 
         last = len(self.kernels) - 1
         h = through(last, h)

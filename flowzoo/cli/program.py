@@ -43,6 +43,11 @@ class _Program(TyperGroup):
             code = error.exit_code
         except (KeyboardInterrupt, typer.Abort):
             code = INTERRUPTED
+        except SystemError as error:
+            # What a Ctrl-C becomes when it comes while C++ calls back into Python.
+            if not isinstance(error.__cause__, KeyboardInterrupt):
+                raise
+            code = INTERRUPTED
         if code == INTERRUPTED:
             complain("interrupted", "stopped before the end")
         if not standalone:

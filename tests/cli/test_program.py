@@ -116,6 +116,11 @@ def test_unexpected_errors_keep_their_traceback():
     assert "ZeroDivisionError" in result.stderr
 
 
+def heed_interrupts():
+    """For a child of tests that run in the background, where a shell has SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_interruption(tmp_path):
     """Ctrl-C while TensorFlow trains: one short line, exit code 130."""
     process = subprocess.Popen(
@@ -124,6 +129,7 @@ def test_interruption(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_interrupts,
     )
     for line in process.stdout:
         if line.startswith("Epoch 1/"):

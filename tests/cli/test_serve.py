@@ -12,7 +12,14 @@ def test_it_says_what_it_is_answers_and_stops_at_ctrl_c(succeed, preset, tmp_pat
     succeed("export", preset, "models/pairs")
     code = "from flowzoo.cli import main; main()"
     command = [sys.executable, "-c", code, "serve", "models", "--port", "0", "--grpc-port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that runs the tests in the background has SIGINT ignored, by its children too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         rest, rpc = process.stdout.readline(), process.stdout.readline()
         url = re.fullmatch(r"REST (http://127\.0\.0\.1:\d+)/v1/models/pairs:predict\n", rest)[1]
