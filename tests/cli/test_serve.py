@@ -35,7 +35,8 @@ def test_it_says_what_it_is_answers_and_stops_at_ctrl_c(succeed, preset, tmp_pat
     assert process.returncode == 0, err
     assert out == "stopped\n"
     # Behind whatever TensorFlow says of the machine.
-    assert err.splitlines(keepends=True)[-1] == "note: this is a stand-in for TensorFlow Serving, for development: it does not batch.\n"
+    told = "note: this is a stand-in for TensorFlow Serving, for development: it does not batch."
+    assert err.splitlines()[-1] == told
 
 
 def test_mistakes(fail, tmp_path):
