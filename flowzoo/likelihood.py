@@ -177,7 +177,9 @@ class LikelihoodModel(keras.Model):
         if not self.compiled:
             self.compile()
         batch_size = batch_size or self._batch_size_of(x)
-        self._set_steps(batch_size)
+        # Between two epochs of fit, Keras has counted the executions already.
+        if not kwargs.get("_use_cached_eval_dataset"):
+            self._set_steps(batch_size)
         context = _context_for_keras(x, context, kwargs)
         return super().evaluate(x, context, batch_size=batch_size, **kwargs)
 

@@ -79,6 +79,16 @@ def test_evaluate_is_the_mean_of_the_densities(x):
     np.testing.assert_allclose(got, -np.mean(flow.log_prob(x)), rtol=1e-6)
 
 
+def test_validation_in_batches_of_another_size_leaves_the_training_alone(x, monkeypatch):
+    monkeypatch.setattr(loop, "_STACK_BYTES", 2 * 4 * 3 * 32)  # 2 batches of 32 rows, 8 of 8
+    flow = make()
+    history = flow.fit(
+        x, batch_size=32, epochs=2, validation_data=(x[:50],), validation_batch_size=8, verbose=0
+    ).history
+    assert flow.steps_per_execution == 2
+    np.testing.assert_allclose(history["val_nll"][-1], -np.mean(flow.log_prob(x[:50])), rtol=1e-5)
+
+
 def test_batch_callbacks_are_called_once_a_loop(x):
     seen = []
     flow = make()
