@@ -208,9 +208,7 @@ class ForwardSweep(_Sweep):
         _, log_det, *units = tf.while_loop(
             lambda i, *_: i < tf.minimum(begin + self.block, self.columns),
             step,
-            (tf.constant(begin), log_det, known, *hidden)
-            if self.blocks == 1
-            else (begin, log_det, known, *hidden),
+            (tf.convert_to_tensor(begin), log_det, known, *hidden),
             maximum_iterations=self.block,
         )
         if self.blocks == 1:
