@@ -13,7 +13,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from flowzoo import bases, bijectors, checks, conditioners, layers, random
-from flowzoo.batching import RowFunction, rows_at_once
+from flowzoo.batching import RowFunction
+from flowzoo.chunks import rows_at_once
 from flowzoo.layers import Dequantize, FlowLayer
 from flowzoo.likelihood import LikelihoodModel
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from flowzoo import checks, random
+from flowzoo.chunks import rows_at_once
 from flowzoo.client.arrays import as_inputs, describe
 from flowzoo.client.protocol import (
     Connection,
@@ -21,9 +22,6 @@ from flowzoo.client.protocol import (
 )
 
 T = TypeVar("T")
-
-# What `Flow.export` allows a batch of the server: so many numbers, but never fewer rows than this.
-_MOST_NUMBERS, _FEWEST_ROWS = 2**19, 64
 
 
 class Score(NamedTuple):
@@ -203,8 +201,7 @@ class Client:
     def _rows_a_request(self, signature: Signature) -> int:
         specs = [*signature.inputs.values(), *signature.outputs.values()]
         widest = max(math.prod(size or 1 for size in spec.shape[1:]) for spec in specs)
-        rows = max(_FEWEST_ROWS, _MOST_NUMBERS // widest)
-        return min(self._max_rows, 1 << rows.bit_length() - 1)
+        return min(self._max_rows, rows_at_once([widest], most=2**19))
 
     def _asked(self, asked: str, ask: Callable[[], T]) -> T:
         """Runs a request; an error says what was asked, and of whom."""

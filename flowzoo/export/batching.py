@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flowzoo.batching import rows_at_once
+from flowzoo.chunks import rows_at_once
 from flowzoo.flow import Flow
 
 FILE_NAME = "batching_params.pbtxt"  # the name that TensorFlow Serving looks for
