@@ -1,10 +1,14 @@
-"""Runs a function of rows over any number of rows: in chunks, padded to few sizes, compiled once a size."""
+"""Runs a function of rows over any number of rows: in chunks, padded to few sizes, a part on each core."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import tensorflow as tf
+
+# Fewer rows than this are not worth a call of their own on another core.
+_LEAST_ROWS = 64
 
 
 class RowFunction:
@@ -12,6 +16,9 @@ class RowFunction:
 
     XLA compiles anew for each shape, and memory grows with the rows. So rows go through in chunks,
     and the last chunk is padded (with copies of its first row) to a power of two and cut again.
+
+    XLA's programs for CPUs run small products and everything between them on one core. So a chunk is cut in
+    equal parts, and TensorFlow runs the one compiled program on all of them at once.
 
     Inside of another trace the plain function is called: the caller's trace is what compiles.
 
@@ -25,6 +32,8 @@ class RowFunction:
     def __init__(self, function: Callable, chunk: int, jit_compile: bool):
         self._function = function
         self._compiled = tf.function(function, jit_compile=jit_compile, autograph=False)
+        self._side_by_side = tf.function(self._in_parts, autograph=False)
+        self._most_parts = _cores() if jit_compile else 1
         self._of_size: dict[tuple, Callable] = {}
         self._chunk = chunk
 
@@ -33,12 +42,12 @@ class RowFunction:
         if not tf.executing_eagerly():
             return self._function(*tensors)
         rows = int(tensors[0].shape[0])
+        if rows <= self._chunk:
+            return self._run(tensors)
         results = [
             self._run([tensor[start : start + self._chunk] for tensor in tensors])
-            for start in range(0, max(rows, 1), self._chunk)
+            for start in range(0, rows, self._chunk)
         ]
-        if len(results) == 1:
-            return results[0]
         return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *results)
 
     def _run(self, tensors):
@@ -54,8 +63,26 @@ class RowFunction:
         """One trace a size, which is meant: `tf.function` itself would warn of so many."""
         key = tuple((tensor.dtype, *tensor.shape) for tensor in tensors)
         if key not in self._of_size:
-            self._of_size[key] = self._compiled.get_concrete_function(*tensors)
+            function = self._compiled if self._parts(tensors) == 1 else self._side_by_side
+            self._of_size[key] = function.get_concrete_function(*tensors)
         return self._of_size[key]
+
+    def _parts(self, tensors):
+        """In how many parts rows are cut: a power of two, as their number is."""
+        most = min(self._most_parts, tensors[0].shape[0] // _LEAST_ROWS)
+        return 1 << max(most, 1).bit_length() - 1
+
+    def _in_parts(self, *tensors):
+        parts = zip(*[tf.split(tensor, self._parts(tensors)) for tensor in tensors], strict=True)
+        results = [self._compiled(*part) for part in parts]
+        return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *results)
+
+
+def _cores() -> int:
+    """How many programs can run side by side: one on a GPU, which is filled by one."""
+    if tf.config.list_logical_devices("GPU"):
+        return 1
+    return tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count() or 1
 
 
 def _pad(tensor, count):

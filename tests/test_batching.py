@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from flowzoo import batching
 from flowzoo.batching import RowFunction
 
 
@@ -31,6 +32,22 @@ def test_few_sizes_are_compiled():
     for rows in range(40):
         function(tf.ones([rows, 2]), tf.ones([rows, 2]))
     assert sorted(spied.traced) == [1, 2, 4, 8]
+
+
+@pytest.mark.parametrize(
+    ("cores", "rows", "parts"), [(1, 512, 1), (2, 512, 2), (3, 512, 2), (8, 300, 8), (8, 127, 2), (8, 64, 1)]
+)
+def test_cores_share_the_rows(monkeypatch, cores, rows, parts):
+    """Equal parts, so that one program serves all: it is traced once."""
+    monkeypatch.setattr(batching, "_cores", lambda: cores)
+    spied = Spied()
+    function = RowFunction(spied, 512, jit_compile=True)
+    x = tf.reshape(tf.range(2.0 * rows), [rows, 2])
+    for _ in range(2):
+        got = function(x, 10 * x)
+    np.testing.assert_array_equal(got["sum"], 11 * x)
+    size = 1 << (rows - 1).bit_length()
+    assert spied.traced == [size // parts]
 
 
 def test_padding_is_made_of_rows_that_exist():

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,11 +47,6 @@ class _Program(TyperGroup):
             code = error.exit_code
         except (KeyboardInterrupt, typer.Abort):
             code = INTERRUPTED
-        except SystemError as error:
-            # What a Ctrl-C becomes when it comes while C++ calls back into Python.
-            if not isinstance(error.__cause__, KeyboardInterrupt):
-                raise
-            code = INTERRUPTED
         if code == INTERRUPTED:
             complain("interrupted", "stopped before the end")
         if not standalone:
@@ -58,7 +57,8 @@ class _Program(TyperGroup):
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             try:
-                return super().invoke(ctx)
+                with _interruptible():
+                    return super().invoke(ctx)
             except (typer.Exit, typer.Abort):
                 raise
             except Exception as error:
@@ -118,6 +118,34 @@ def program(
 def main() -> None:
     """Runs the program; the console script's entry point."""
     app()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Makes of every error behind a Ctrl-C a KeyboardInterrupt: out of C++ that calls back into Python comes
+    a SystemError, or whatever the half-done call led to.
+    """
+    came = False
+
+    def interrupt(number: int, frame: Any) -> None:
+        nonlocal came
+        came = True
+        raise KeyboardInterrupt
+
+    # Where SIGINT is ignored (a shell's background job) or somebody else's, it stays so.
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not ours or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except Exception:
+        if came:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _usage_line(error: Any) -> str:

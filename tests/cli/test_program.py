@@ -142,6 +142,24 @@ def test_interruption(tmp_path):
     assert "Traceback" not in stderr
 
 
+@pytest.mark.parametrize("error", ["SystemError('from C++')", "ValueError('half-done')"])
+def test_interruption_that_comes_out_as_another_error(error):
+    """What a Ctrl-C becomes when it comes while C++ calls back into Python is not the user's mistake."""
+    code = (
+        "import os, signal, time, flowzoo.registry\n"
+        "def interrupted(pattern='*', pretrained=False):\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGINT); time.sleep(10)\n"
+        "    except KeyboardInterrupt:\n"
+        f"        raise {error} from None\n"
+        "flowzoo.registry.list_models = interrupted\n" + START + "main()"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code, "list"], capture_output=True, text=True, preexec_fn=heed_interrupts
+    )
+    assert (process.returncode, process.stderr) == (130, "interrupted: stopped before the end\n")
+
+
 def test_warnings_of_flowzoo_are_one_line(capsys):
     inside = str(Path(program.__file__).parents[1] / "adapt.py")
     with warnings.catch_warnings():
