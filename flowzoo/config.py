@@ -82,6 +82,7 @@ class TrainingConfig(_Section):
         ema: Momentum of the moving average of the weights that is evaluated and kept; null for none.
         patience: Epochs without a better validation metric before training stops; null for none.
         jit_compile: "auto", true or false.
+        memory_efficient: Whether activations are computed again for the gradient; see `Flow.compile`.
     """
 
     epochs: int = pydantic.Field(20, gt=0)
@@ -94,6 +95,7 @@ class TrainingConfig(_Section):
     ema: float | None = pydantic.Field(None, gt=0, lt=1)
     patience: int | None = pydantic.Field(None, gt=0)
     jit_compile: Literal["auto"] | bool = "auto"
+    memory_efficient: bool = False
 
 
 class ZooConfig(_Section):

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from flowzoo import bases, bijectors, checks, conditioners, layers, random
+from flowzoo import bases, bijectors, checks, conditioners, layers, random, reversible
 from flowzoo.batching import RowFunction
 from flowzoo.chunks import rows_at_once
 from flowzoo.layers import Dequantize, FlowLayer
@@ -147,7 +147,11 @@ class Flow(LikelihoodModel):
         self, x: Any, context: Any = None, training: bool = False, noise_seed: Any = None
     ) -> tf.Tensor:
         """Log-density of tensors ``[N, *event_shape]`` of the flow's dtype, unchecked; for traces."""
-        z, log_det = self.bijector(context, training).inverse_and_log_det(self.dequantize(x, noise_seed))
+        x = self.dequantize(x, noise_seed)
+        if training and self.memory_efficient:
+            z, log_det = reversible.encode(self.flow_layers, x, context)
+        else:
+            z, log_det = self.bijector(context, training).inverse_and_log_det(x)
         return self.base.log_prob(z, context) + log_det
 
     # -- what users call -------------------------------------------------------------------

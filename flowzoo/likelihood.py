@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from flowzoo import adapt, checks, loop
+from flowzoo import adapt, checks, loop, reversible
 from flowzoo.skipped_steps import SkippedSteps
 
 if keras.backend.backend() != "tensorflow":
@@ -30,9 +30,11 @@ class LikelihoodModel(keras.Model):
     Attributes:
         use_xla: Whether fitting and inference are compiled with XLA. By default where that measured
             faster: everywhere but on images on a CPU.
+        memory_efficient: Whether fitting recomputes activations; see `compile`.
     """
 
     adapted: Any
+    memory_efficient = False
     train_function: Any
     test_function: Any
     steps_per_execution: int
@@ -85,6 +87,7 @@ class LikelihoodModel(keras.Model):
         *,
         jit_compile: bool | str = "auto",
         steps_per_execution: int | str = "auto",
+        memory_efficient: bool = False,
         **kwargs: Any,
     ) -> None:
         """Keras's compile; every argument has a default.
@@ -94,11 +97,13 @@ class LikelihoodModel(keras.Model):
             jit_compile: "auto" is `use_xla`.
             steps_per_execution: Steps between two calls of the callbacks' batch methods. With XLA these steps
                 are one compiled loop, so "auto" takes up to 32 there, and 1 without.
+            memory_efficient: Compute the activations again for the gradient, layer by layer from the
+                latents, in place of keeping them: memory does not grow with depth, a step takes longer.
             **kwargs: As in `keras.Model.compile`, without loss and metrics: these are the negative
                 log-likelihood, in nats and for images in bits per dimension.
 
         Raises:
-            ValueError: If a loss or metrics are given.
+            ValueError: If a loss or metrics are given, or `memory_efficient` for a flow with dropout.
         """
         if optimizer == "auto":
             optimizer = keras.optimizers.Adam(1e-3, global_clipnorm=1.0 if self.is_image else 5.0)
@@ -107,6 +112,9 @@ class LikelihoodModel(keras.Model):
                 raise ValueError(f"A flow's loss and metric is its negative log-likelihood; leave {key} out.")
         if jit_compile == "auto":
             jit_compile = self.use_xla and not kwargs.get("run_eagerly", False)
+        if memory_efficient:
+            reversible.check_nothing_is_random(self)
+        self.memory_efficient = memory_efficient
         self._choose_steps = steps_per_execution == "auto"
         if not self._choose_steps:
             kwargs["steps_per_execution"] = steps_per_execution
@@ -117,13 +125,16 @@ class LikelihoodModel(keras.Model):
         if not self.compiled:
             return {}
         optimizer = keras.saving.serialize_keras_object(self.optimizer)
-        return {"optimizer": optimizer, "jit_compile": self.jit_compile}
+        return {
+            "optimizer": optimizer,
+            "jit_compile": self.jit_compile,
+            "memory_efficient": self.memory_efficient,
+        }
 
     def compile_from_config(self, config: dict) -> None:
         """Compiles a loaded flow as the saved one was."""
-        self.compile(
-            keras.saving.deserialize_keras_object(config["optimizer"]), jit_compile=config["jit_compile"]
-        )
+        optimizer = keras.saving.deserialize_keras_object(config.pop("optimizer"))
+        self.compile(optimizer, **config)
         self.optimizer.build(self.trainable_variables)
 
     def fit(

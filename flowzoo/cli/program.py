@@ -122,8 +122,9 @@ def main() -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Makes of every error behind a Ctrl-C a KeyboardInterrupt: out of C++ that calls back into Python comes
-    a SystemError, or whatever the half-done call led to.
+    """Makes every error behind a Ctrl-C a KeyboardInterrupt.
+
+    Out of C++ that calls back into Python comes a SystemError, or whatever the half-done call led to.
     """
     came = False
 

@@ -18,10 +18,16 @@ class FlowLayer(EventLayer):
     * `bijector(context, training)`: a throw-away bijector from the current values, called inside
       the trace;
     * `latent_shape(event_shape)`, if it changes the event shape;
-    * `adapt(x, context)`, if a weight is set from data.
+    * `adapt(x, context)`, if a weight is set from data;
+    * `slow_to_undo`, if it is.
 
     Called as a Keras layer it maps data to latents: ``layer(x) = layer.bijector().inverse(x)``.
     """
+
+    @property
+    def slow_to_undo(self) -> bool:
+        """Whether data of latents cost much more than latents of data."""
+        return False
 
     def latent_shape(self, event_shape: tuple) -> tuple:
         """Event shape on the latent side."""

@@ -40,6 +40,11 @@ class AutoregressiveLayer(FlowLayer):
         self.inverse = inverse
 
     @property
+    def slow_to_undo(self) -> bool:
+        """A sweep over the columns, if they depend on the data's."""
+        return self.conditions_on == "data"
+
+    @property
     def parameters_per_column(self) -> int:
         """How many numbers the map of one column takes."""
         raise NotImplementedError

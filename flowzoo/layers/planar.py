@@ -33,6 +33,11 @@ class Planar(Steps):
         [5, 2]
     """
 
+    @property
+    def slow_to_undo(self):
+        """A root search in each step, in one of the directions."""
+        return self.closed == "inverse"
+
     def parameter_weights(self, size):
         # For standardised data: ridges narrower than they are, through their mean. Wider ones, and biases
         # of spread 1, ended in worse optima on two moons.

@@ -65,7 +65,11 @@ def train(
     }
     flow = _create(config, datasets["train"])
     steps = config.training.epochs * int(datasets["train"].cardinality())
-    flow.compile(make_optimizer(config.training, steps), jit_compile=config.training.jit_compile)
+    flow.compile(
+        make_optimizer(config.training, steps),
+        jit_compile=config.training.jit_compile,
+        memory_efficient=config.training.memory_efficient,
+    )
     check_room(run_dir, flow)
     checkpoint = Checkpoint(run_dir / CHECKPOINTS, _monitor(config, flow), config.training.patience)
     if not checkpoint.restore(flow):

@@ -1,0 +1,94 @@
+"""Gradients without stored activations: what a layer took is computed again from what it gave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import keras
+import tensorflow as tf
+
+from flowzoo.bijectors import inverse_and_log_det
+
+if TYPE_CHECKING:
+    from flowzoo.layers import FlowLayer
+
+
+def encode(layers: Sequence[FlowLayer], x: tf.Tensor, context: tf.Tensor | None) -> tuple:
+    """Latents and log-det ``[N]`` of rows, as the bijectors give them; their gradients need little memory.
+
+    Only the latents are kept for the gradient. On the way back each layer's input is computed from its output
+    (Gomez et al. 2017, The Reversible Residual Network), then the layer once more, under a tape of its own.
+    Layers that are `slow_to_undo` keep their input in place of that.
+
+    Args:
+        layers: Flow layers, data side first. Nothing in them may be random.
+        x: ``[N, *event_shape]``.
+        context: ``[N, size]`` or None.
+    """
+    log_det = tf.zeros(tf.shape(x)[:1], x.dtype)
+    run: list[FlowLayer] = []
+    for layer in layers:
+        if not hasattr(layer, "encode_scales"):
+            run.append(layer)
+            continue
+        x, part = _encode_run(run, x, context)
+        x, own = layer.encode_scales(encode, x, context)
+        log_det, run = log_det + part + own, []
+    x, part = _encode_run(run, x, context)
+    return x, log_det + part
+
+
+def check_nothing_is_random(model: keras.Model) -> None:
+    """Raises a ValueError if the model has dropout: computed again it would drop others."""
+    if any(isinstance(layer, keras.layers.Dropout) and layer.rate for layer in model._flatten_layers()):
+        raise ValueError(
+            "memory_efficient computes activations again, and dropout would drop others the second time: "
+            "create the flow with dropout=0, or compile with memory_efficient=False."
+        )
+
+
+def _encode_run(layers, x, context):
+    contexts = [] if context is None else [context]
+
+    @tf.custom_gradient
+    def run(x, *contexts):
+        kept, log_det = {0: x}, tf.zeros(tf.shape(x)[:1], x.dtype)
+        for i, layer in enumerate(layers):
+            if layer.slow_to_undo:
+                kept[i] = x
+            x, part = _encode_one(layer, x, contexts)
+            log_det += part
+        z = x
+
+        def gradient(dz, d_log_det, variables=()):
+            y, dy = z, dz
+            of_variable: dict = {}
+            d_contexts = [tf.zeros_like(context) for context in contexts]
+            for i, layer in reversed(list(enumerate(layers))):
+                x = kept[i] if i in kept else tf.stop_gradient(_bijector(layer, contexts).forward(y))
+                weights = [variable.value for variable in layer.trainable_variables]
+                with tf.GradientTape() as tape:
+                    tape.watch([x, *contexts])
+                    results = _encode_one(layer, x, contexts)
+                of_weights, (dy, *more) = tape.gradient(
+                    results, [weights, [x, *contexts]], [dy, d_log_det], unconnected_gradients="zero"
+                )
+                of_variable |= {weight.ref(): part for weight, part in zip(weights, of_weights, strict=True)}
+                d_contexts = [d + part for d, part in zip(d_contexts, more, strict=True)]
+                y = x
+            return (dy, *d_contexts), [of_variable[variable.ref()] for variable in variables]
+
+        return (z, log_det), gradient
+
+    return run(x, *contexts)
+
+
+def _bijector(layer, contexts):
+    return layer.bijector(contexts[0] if contexts else None, True)
+
+
+def _encode_one(layer, x, contexts):
+    """One layer's latents, and its log-det as ``[N]``."""
+    z, log_det = inverse_and_log_det(_bijector(layer, contexts), x, len(layer.event_shape))
+    return z, log_det + tf.zeros(tf.shape(x)[:1], x.dtype)
