@@ -39,7 +39,10 @@ def main() -> int:
         print(json.dumps(run(arguments)), flush=True)
         return 0
     results, failed = {}, {}
+    skipped = os.environ.get("BENCH_SKIP_VARIANTS", "").split(",")
     for variant in VARIANTS.get(arguments.task, ("default", "xla", "graph")):
+        if variant in skipped:
+            continue
         command = [sys.executable, __file__, *sys.argv[1:], "--variant", variant]
         try:
             child = subprocess.run(command, capture_output=True, text=True, timeout=arguments.variant_timeout)

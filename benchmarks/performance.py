@@ -1,0 +1,213 @@
+"""Beside the other libraries: benchmarks/results.csv, the tables and the picture of docs/performance.md.
+
+    python ../shared/peers/run_all.py --tasks train log_prob sample cold fit --rounds 5 \\
+        --extra "flowzoo=.peers/flowzoo/bin/python benchmarks/bench.py --variant default"
+    python benchmarks/performance.py peers-results.jsonl
+
+Reads what run_all.py wrote, takes the median over the rounds, and replaces what stands between the markers
+of docs/performance.md. Rounds during which other processes took more than 0.15 cores are left out if others
+remain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import os
+import platform
+import statistics
+from collections import defaultdict
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE, RESULTS = ROOT / "docs/performance.md", ROOT / "benchmarks/results.csv"
+PICTURE = ROOT / "docs/images/performance.png"
+OURS = "flowzoo"
+COLUMNS = ("task", "case", "dim", "data", "peer", "variant", "rounds", "value", "unit", "version")
+AUTOREGRESSIVE = {21: 5.0, 43: 8.0, 64: 10.0}
+Cell = tuple[str, str, object]
+
+
+def main() -> None:
+    """Writes the CSV, the page and the picture."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("results", type=Path, nargs="+", help="JSON lines of run_all.py")
+    lines = [line for path in parser.parse_args().results for line in path.read_text().splitlines()]
+    medians = median_of_rounds([json.loads(line) for line in lines if line.strip()])
+    with RESULTS.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(medians)
+    replace_between_markers(page(medians))
+    draw(medians)
+
+
+def median_of_rounds(records: list[dict]) -> list[dict]:
+    """One row for each task, case, size and peer."""
+    cells: dict[tuple, list[dict]] = defaultdict(list)
+    for record in records:
+        if record.get("value") is not None:
+            key = (record["task"], record["case"], record["dim"], record.get("data"), record["peer"])
+            cells[key].append(record)
+    medians = []
+    for key, rounds in cells.items():
+        quiet = [r for r in rounds if (r.get("other_cores") or 0) <= 0.15] or rounds
+        variants = [r.get("variant") for r in quiet]
+        medians.append(
+            {
+                **dict(zip(COLUMNS, key, strict=False)),
+                "variant": max(set(variants), key=variants.count),
+                "rounds": len(quiet),
+                "value": float(f"{statistics.median(r['value'] for r in quiet):.5g}"),
+                "unit": quiet[0]["unit"],
+                "version": quiet[0].get("version", ""),
+            }
+        )
+    return medians
+
+
+def must(task: str, case: str, dim: object) -> float | None:
+    """The ratio to the best peer that the project asks of itself, or None."""
+    slow = {"maf": "sample", "maf512": "sample", "iaf": "log_prob"}.get(case) == task
+    if case == "maf512" and slow:
+        return {64: 15.0, 784: 100.0}.get(dim, 1.0)
+    if slow:
+        return AUTOREGRESSIVE.get(dim, 1.0)
+    return 1.2 if (task, case) == ("train", "glow") else 1.0
+
+
+def compare(medians: list[dict]) -> list[dict]:
+    """Ours beside the best of the others, for each cell that both have; a ratio above 1 is faster."""
+    cells: dict[Cell, dict[str, float]] = defaultdict(dict)
+    for row in medians:
+        cells[row["task"], row["case"], row["data"] or row["dim"]][row["peer"]] = row["value"]
+    compared = []
+    for (task, case, dim), values in cells.items():
+        others = {peer: value for peer, value in values.items() if peer != OURS}
+        if OURS not in values or not others:
+            continue
+        less = task in ("cold", "fit")
+        best = (min if less else max)(others, key=others.__getitem__)
+        if task == "cold" and "tfp" in others:
+            best = "tfp"
+        ratio = others[best] / values[OURS] if less else values[OURS] / others[best]
+        compared.append(
+            {
+                "task": task,
+                "case": case,
+                "dim": dim,
+                "ours": values[OURS],
+                "best": best,
+                "theirs": others[best],
+            }
+            | {"ratio": ratio, "must": must(task, case, dim), "others": others}
+        )
+    return compared
+
+
+def missed(row: dict) -> bool:
+    """Whether a row is not as it must be; nats may be worse by 0.005."""
+    return row["ours"] > row["theirs"] + 0.005 if row["task"] == "fit" else row["ratio"] < row["must"]
+
+
+def page(medians: list[dict]) -> str:
+    """The generated part of docs/performance.md."""
+    compared = compare(medians)
+    wrong = [row for row in compared if missed(row)]
+    rounds = {row["rounds"] for row in medians}
+    versions = {row["peer"]: row["version"] for row in medians}
+    machine = f"{os.cpu_count()} x {processor()}, {platform.system()}, Python {platform.python_version()}"
+    lines = [
+        f"Machine: {machine}. Rounds a cell: {min(rounds)} to {max(rounds)}. Versions: "
+        + "; ".join(f"{peer} {version}" for peer, version in sorted(versions.items()))
+        + ".",
+        "",
+        "### Not as it must be",
+        "",
+        *(table(wrong) if wrong else ["Nothing: every cell below reaches its bound."]),
+        "",
+    ]
+    titles = {
+        "train": "Training: rows a second, one step after the other",
+        "log_prob": "Densities: rows a second",
+        "sample": "Samples: rows a second",
+        "cold": "Cold start: seconds from the start of the process to the first density",
+        "fit": "Test nats after the same seconds of `fit`",
+    }
+    for task, title in titles.items():
+        rows = [row for row in compared if row["task"] == task]
+        if not rows:
+            continue
+        lines += [f"### {title}", "", *table(rows), ""]
+        vectors = [row["ratio"] for row in rows if row["must"] == 1.0]
+        if task in ("train", "log_prob", "sample") and vectors:
+            mean = math.exp(statistics.fmean(map(math.log, vectors)))
+            lines += [f"Geometric mean of the rows whose bound is 1: **{mean:.2f}x**.", ""]
+    return "\n".join(lines)
+
+
+def table(rows: list[dict]) -> list[str]:
+    """Markdown; the ratio is to the best of the others (of cold starts: to plain TFP)."""
+    lines = ["| work | case | D | flowzoo | best other | ratio | must |", "|---|---|---|---|---|---|---|"]
+    for row in rows:
+        if row["task"] == "fit":
+            ratio, bound = f"{row['ours'] - row['theirs']:+.4f}", "+0.005"
+        else:
+            ratio, bound = f"{row['ratio']:.2f}x", f"{row['must']:g}x"
+        ours, theirs = (f"{row[key]:.4g}" for key in ("ours", "theirs"))
+        cells = [row["task"], row["case"], row["dim"], ours, f"{row['best']} {theirs}", f"**{ratio}**", bound]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return lines
+
+
+def draw(medians: list[dict]) -> None:
+    """Rows a second against D, of ours and of every other, for each case and work."""
+    cases = ("realnvp", "maf", "iaf", "nsf")
+    figure = Figure(figsize=(13, 8), layout="constrained")
+    grid = figure.subplots(3, len(cases), sharex=True)
+    for i, task in enumerate(("train", "log_prob", "sample")):
+        for axes, case in zip(grid[i], cases, strict=True):
+            peers = {row["peer"] for row in medians if (row["task"], row["case"]) == (task, case)}
+            for peer in sorted(peers - {OURS}) + [OURS] * (OURS in peers):
+                points = sorted(
+                    (row["dim"], row["value"])
+                    for row in medians
+                    if (row["task"], row["case"], row["peer"]) == (task, case, peer)
+                )
+                style = {"color": "black", "linewidth": 2.5} if peer == OURS else {"alpha": 0.7}
+                axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=peer, **style)
+            axes.set(xscale="log", yscale="log", title=f"{task}, {case}")
+            axes.grid(alpha=0.3)
+            if peers:
+                axes.legend(fontsize=6)
+            else:
+                axes.set_axis_off()
+    for axes in grid[-1]:
+        axes.set_xlabel("D")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("rows a second")
+    figure.savefig(PICTURE, dpi=110)
+
+
+def replace_between_markers(text: str) -> None:
+    """Puts the generated part into the page."""
+    before, _, rest = PAGE.read_text().partition("<!-- begin performance.py -->\n")
+    _, marker, after = rest.partition("<!-- end performance.py -->")
+    PAGE.write_text(f"{before}<!-- begin performance.py -->\n{text}\n{marker}{after}")
+
+
+def processor() -> str:
+    """The processor's own name for itself."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+if __name__ == "__main__":
+    main()

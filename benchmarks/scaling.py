@@ -1,0 +1,155 @@
+"""How cost grows: with rows, batch, depth and dimensions; writes benchmarks/scaling.csv and its picture.
+
+    python benchmarks/scaling.py [--most-rows 1e8]
+
+On an idle machine, about five minutes. Each line of the table: what was varied, its value, the work, and
+what it cost (microseconds a row; MiB of resident memory for the rows).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+
+import flowzoo
+
+ROOT = Path(__file__).resolve().parents[1]
+BATCH, SIZE = 512, 8
+Row = tuple[str, int, str, float]
+
+
+def main() -> None:
+    """Measures everything, and writes the table and the picture."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--most-rows", type=float, default=1e8)
+    arguments = parser.parse_args()
+    measured: list[Row] = []
+    for row in (*batches(), *depths(), *dimensions(), *rows(int(arguments.most_rows))):
+        print("{} {}: {} {:.4g}".format(*row), flush=True)
+        measured.append(row)
+    with (ROOT / "benchmarks/scaling.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["varied", "value", "work", "cost"])
+        writer.writerows((*row[:3], f"{row[3]:.4g}") for row in measured)
+    draw(measured, ROOT / "docs/images/scaling.png")
+
+
+def batches() -> Iterator[Row]:
+    """RealNVP, D = 8: rows in a call."""
+    flow = moved("realnvp", SIZE)
+    for batch in (1, 8, 64, 512, 4096, 32768):
+        x = rows_of(batch, SIZE)
+        yield "batch", batch, "log_prob", cost(lambda x=x: flow.log_prob(x).numpy(), batch)
+        yield "batch", batch, "sample", cost(lambda batch=batch: flow.sample(batch).numpy(), batch)
+
+
+def depths() -> Iterator[Row]:
+    """RealNVP, D = 8: couplings."""
+    x = rows_of(BATCH, SIZE)
+    for couplings in (2, 4, 8, 16, 32, 64):
+        flow = moved("realnvp", SIZE, couplings=couplings)
+        yield "couplings", couplings, "log_prob", cost(lambda flow=flow: flow.log_prob(x).numpy(), BATCH)
+        yield "couplings", couplings, "sample", cost(lambda flow=flow: flow.sample(BATCH).numpy(), BATCH)
+        yield "couplings", couplings, "train", cost(train_steps(flow, x), BATCH) / flow.steps_per_execution
+
+
+def dimensions() -> Iterator[Row]:
+    """MAF, five layers of 512x2: columns."""
+    for size in (2, 8, 32, 64, 128, 256, 512, 784):
+        flow, x = moved("maf", size, hidden_units=(512, 512)), rows_of(BATCH, size)
+        yield "D", size, "log_prob", cost(lambda flow=flow, x=x: flow.log_prob(x).numpy(), BATCH)
+        yield "D", size, "sample", cost(lambda flow=flow: flow.sample(BATCH).numpy(), BATCH)
+
+
+def rows(most: int) -> Iterator[Row]:
+    """RealNVP of two couplings, D = 2: rows in a stream of blocks, as `flowzoo score` reads a file."""
+    flow = flowzoo.create_model("realnvp", (2,), couplings=2, hidden_units=(16,))
+    flow.adapt(rows_of(1000, 2))
+    block = rows_of(100_000, 2)
+    flow.log_prob(block[:10_000])
+    count = 10_000
+    while count <= most:
+        start, done = time.perf_counter(), 0
+        while done < count:
+            part = block[: count - done]
+            flow.log_prob(part).numpy()
+            done += len(part)
+        yield "rows", count, "log_prob", 1e6 * (time.perf_counter() - start) / count
+        yield "rows", count, "resident", resident_mib()
+        count *= 10
+
+
+def moved(name: str, size: int, **options) -> flowzoo.Flow:
+    """A flow away from the identity, where every layer has something to do."""
+    flow = flowzoo.create_model(name, (size,), preprocessing="none", actnorm=False, **options)
+    flow.adapted.assign(1.0)
+    rng = np.random.default_rng(0)
+    for variable in flow.trainable_variables:
+        variable.assign_add(0.01 * rng.standard_normal(variable.shape))
+    return flow
+
+
+def rows_of(count: int, size: int) -> np.ndarray:
+    """Standard normal rows."""
+    return np.random.default_rng(0).standard_normal((count, size)).astype("float32")
+
+
+def train_steps(flow: flowzoo.Flow, x: np.ndarray) -> Callable:
+    """The function that `fit` calls for every few steps."""
+    flow.compile("adam")
+    data = tf.data.Dataset.from_tensors(x).repeat()
+    flow.fit(data, steps_per_epoch=1, verbose=0)
+    iterator = iter(data)
+    return lambda: float(flow.train_function(iterator)["loss"])
+
+
+def cost(call: Callable, count: int, seconds: float = 1.0) -> float:
+    """Median microseconds a row of a call with so many rows."""
+    call(), call()
+    times, end = [], time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times) < 3:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return 1e6 * statistics.median(times) / count
+
+
+def resident_mib() -> float:
+    """Resident memory of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def draw(measured: list[Row], path: Path) -> None:
+    """One panel for each quantity that was varied."""
+    figure = Figure(figsize=(12, 3.2), layout="constrained")
+    for axes, varied in zip(figure.subplots(1, 4), ("batch", "couplings", "D", "rows"), strict=True):
+        for work in ("log_prob", "sample", "train"):
+            points = [
+                (value, spent) for what, value, kind, spent in measured if (what, kind) == (varied, work)
+            ]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=work)
+        axes.set(xscale="log", yscale="log", xlabel=varied)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    figure.axes[0].set_ylabel("microseconds a row")
+    figure.axes[3].set_ylim(0.5 * figure.axes[3].get_ylim()[0], 2 * figure.axes[3].get_ylim()[1])
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
