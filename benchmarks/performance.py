@@ -25,6 +25,7 @@ from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, RESULTS = ROOT / "docs/performance.md", ROOT / "benchmarks/results.csv"
+MEMORY = ROOT / "benchmarks/memory.csv"
 PICTURE = ROOT / "docs/images/performance.png"
 OURS = "flowzoo"
 COLUMNS = ("task", "case", "dim", "data", "peer", "variant", "rounds", "value", "unit", "version")
@@ -44,7 +45,9 @@ def main() -> None:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(medians)
-    replace_between_markers(page(medians))
+    replace_between_markers("performance", page(medians))
+    if MEMORY.exists():
+        replace_between_markers("memory", memory_table(list(csv.DictReader(MEMORY.open()))))
     draw(medians)
 
 
@@ -160,10 +163,18 @@ def table(rows: list[dict]) -> list[str]:
             ratio, bound = f"{row['ours'] - row['theirs']:+.4f}", "+0.005"
         else:
             ratio, bound = f"{row['ratio']:.2f}x", f"{row['must']:g}x"
-        ours, theirs = (f"{row[key]:.4g}" for key in ("ours", "theirs"))
+        ours, theirs = (quantity(row[key]) for key in ("ours", "theirs"))
         cells = [row["task"], row["case"], row["dim"], ours, f"{row['best']} {theirs}", f"**{ratio}**", bound]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return lines
+
+
+def quantity(value: float) -> str:
+    """Four digits, thousands and millions by their letters."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.4g}{letter}"
+    return f"{value:.4g}"
 
 
 def draw(medians: list[dict]) -> None:
@@ -195,11 +206,25 @@ def draw(medians: list[dict]) -> None:
     figure.savefig(PICTURE, dpi=110)
 
 
-def replace_between_markers(text: str) -> None:
-    """Puts the generated part into the page."""
-    before, _, rest = PAGE.read_text().partition("<!-- begin performance.py -->\n")
-    _, marker, after = rest.partition("<!-- end performance.py -->")
-    PAGE.write_text(f"{before}<!-- begin performance.py -->\n{text}\n{marker}{after}")
+def memory_table(rows: list[dict]) -> str:
+    """What benchmarks/memory.py measured, one line a depth."""
+    lines = [
+        "| couplings | KiB a row | memory-efficient | step, ms | memory-efficient | ratio |",
+        "|---|---|---|---|---|---|",
+    ]
+    for plain, efficient in zip(rows[::2], rows[1::2], strict=True):
+        ratio = float(efficient["step_ms"]) / float(plain["step_ms"])
+        cells = [plain["couplings"], plain["kib_a_row"], efficient["kib_a_row"]]
+        cells += [plain["step_ms"], efficient["step_ms"], f"{ratio:.2f}x"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def replace_between_markers(name: str, text: str) -> None:
+    """Puts a generated part into the page."""
+    begin, end = f"<!-- begin {name}.py -->", f"<!-- end {name}.py -->"
+    before, _, rest = PAGE.read_text().partition(begin)
+    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}")
 
 
 def processor() -> str:
