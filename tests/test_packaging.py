@@ -119,6 +119,65 @@ def test_changelog_names_the_version():
     assert f"## [{VERSION}]" in changelog
 
 
+# What a user types, one after the other; each preset has its samples scored.
+OFFLINE_USE = """
+import json, socket, sys
+
+def refuse(*args, **kwargs):
+    raise AssertionError("something asks for the network")
+
+socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
+
+import flowzoo
+from flowzoo.cli import app
+
+def command(*arguments):
+    assert not app([*arguments], standalone_mode=False), arguments
+
+print(flowzoo.__file__)
+command("list", "--pretrained")
+for name in flowzoo.list_models(pretrained=True):
+    command("info", name)
+    conditional = flowzoo.from_pretrained(name).context_shape is not None
+    command("sample", name, "-n", "4", "--out", f"{name}.npy", *(["--context", "0"] if conditional else []))
+    if not conditional:
+        command("score", name, f"{name}.npy", "--out", f"{name}.csv")
+        lines = open(f"{name}.csv").read().splitlines()
+        assert len(lines) == 5 and lines[1].lower().endswith("true"), lines
+"""
+
+
+@pytest.mark.slow
+def test_the_zoo_is_in_the_wheel_and_needs_no_network(built, tmp_path):
+    (wheel,) = built.glob("*.whl")
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        tmp_path / "site",
+    ]
+    subprocess.run([*install, wheel], check=True, capture_output=True)
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "FLOWZOO_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", OFFLINE_USE],
+        cwd=tmp_path,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines()[0] == str(tmp_path / "site/flowzoo/__init__.py")
+    index = json.loads((ROOT / "pretrained/index.json").read_text(encoding="utf-8"))
+    for preset in index["presets"]:
+        assert f"wrote 4 samples: {preset['name']}.npy" in done.stdout
+    assert not (tmp_path / "cache").exists()
+
+
 @pytest.mark.parametrize(
     ("where", "requirement"),
     [pytest.param(*pair, id=f"{pair[0]}: {pair[1]}") for pair in declared_requirements()],
