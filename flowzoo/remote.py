@@ -12,12 +12,15 @@ import urllib.request
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from flowzoo import files
 from flowzoo._version import __version__
 from flowzoo.index import INDEX, Entry, Stamp, check_name, parse_index, read_index
 from flowzoo.registry import nearest
+
+if TYPE_CHECKING:
+    import filelock
 
 TIMEOUT, BLOCK, INDEX_LIMIT = 30.0, 2**20, 16 * 2**20
 
@@ -45,8 +48,6 @@ def fetch_preset(registry: str | os.PathLike, name: str) -> Path:
             index says.
         OSError: If the registry cannot be read.
     """
-    import filelock
-
     url = _address(registry)
     cache = cache_directory() / _digest(url)
     entries = _fetch_index(url, cache)
@@ -56,12 +57,19 @@ def fetch_preset(registry: str | os.PathLike, name: str) -> Path:
     entry = entries[name]
     # What was published anew under an old name gets a directory of its own.
     directory = cache / check_name(name, url) / _digest(repr(sorted(entry.files.items())))
-    directory.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(directory.with_suffix(".lock")):
+    with _locked(directory):
         for file, stamp in entry.files.items():
             if stamp.problem(directory / file) is not None:
                 _fetch(f"{url}/{name}/{file}", directory / file, stamp)
     return directory
+
+
+def _locked(directory: Path) -> filelock.BaseFileLock:
+    """The lock of a directory, which is made if need be; a process that dies lets go of it."""
+    import filelock
+
+    directory.mkdir(parents=True, exist_ok=True)
+    return filelock.FileLock(directory.with_suffix(".lock"))
 
 
 def _address(registry: str | os.PathLike) -> str:
@@ -74,7 +82,7 @@ def _digest(text: str) -> str:
 
 
 def _fetch_index(url: str, cache: Path) -> dict[str, Entry]:
-    """The registry's index; where the registry cannot be reached, the one that was there the last time."""
+    """The registry's index; if the registry cannot be reached, the one that was there the last time."""
     kept = cache / INDEX
     try:
         with _open(f"{url}/{INDEX}", 0) as (stream, _):
@@ -89,7 +97,8 @@ def _fetch_index(url: str, cache: Path) -> dict[str, Entry]:
     except ValueError as error:
         raise ValueError(f"{url}/{INDEX} is not valid JSON ({error}); the file is damaged.") from None
     entries = parse_index(content, f"{url}/{INDEX}")
-    files.write_json(kept, content)
+    with _locked(cache):
+        files.write_json(kept, content)
     return entries
 
 

@@ -12,7 +12,6 @@ from flowzoo.cli.console import RICH_HELP, examples, print_table
 from flowzoo.cli.quiet import import_tensorflow
 
 app = typer.Typer(
-    no_args_is_help=True,
     help="Keeps a zoo: publish, build, verify.",
     rich_markup_mode="rich" if RICH_HELP else None,
 )
@@ -36,9 +35,10 @@ def publish(
     data_dir: DataDir = None,
     no_download: NoDownload = False,
 ) -> None:
-    """Writes the flow of a run as a preset: measured on the test data, with a card and a picture.
+    """Writes the flow of a run as a preset.
 
-    Weights are stored as float16 where that moves the test metric by less than 0.001.
+    It is measured on the test data, and gets a card and a picture. Weights are stored as float16 where that
+    moves the test metric by less than 0.001.
     """
     import_tensorflow()
     from flowzoo.zoo import publish
@@ -55,7 +55,10 @@ def build(
     directory: Annotated[Path, typer.Argument(help="Of the presets.")] = Path("pretrained"),
     table: Annotated[Path, typer.Option(help="The page with a line for each preset.")] = Path("docs/zoo.md"),
 ) -> None:
-    """Writes the presets' cards, index.json and the table, from the presets' metadata."""
+    """Writes cards, index.json and the table.
+
+    From the presets' metadata, and nothing else.
+    """
     from flowzoo.zoo import build
 
     if not directory.is_dir():
@@ -72,9 +75,10 @@ def verify(
     data_dir: DataDir = None,
     no_download: NoDownload = False,
 ) -> None:
-    """Measures presets on their test data again; exit code 1 if a card says otherwise.
+    """Measures presets on their test data again.
 
-    Data that came from a file are looked for where the recipe says, from the current directory.
+    The exit code is 1 if a card says otherwise. Data that came from a file are looked for where the recipe
+    says, from the current directory.
     """
     from flowzoo.presets import find_preset, list_presets
 

@@ -36,13 +36,14 @@ def card(config: dict, metadata: dict) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def published(metadata: dict, *, source: bool = False) -> str:
-    """The published number, or that there is none."""
-    value = metadata["recipe"]["card"]["published"]
-    if value is None:
-        return "none known" if source else ""
-    where = f" ({metadata['recipe']['card']['published_source']})" if source else ""
-    return f"{value:g} {metric_of(metadata['test'])[1]}{where}"
+def published(metadata: dict) -> str:
+    """The published number and where it stands; of a toy density its entropy."""
+    words, (_, unit) = metadata["recipe"]["card"], metric_of(metadata["test"])
+    if words["published"] is not None:
+        return f"{words['published']:g} {unit} ({words['published_source']})"
+    if "entropy" in metadata["data"]:
+        return f"{metadata['data']['entropy']:.4f} nats is the density's entropy, the least there is"
+    return "none known"
 
 
 def duration(seconds: float) -> str:
@@ -67,10 +68,8 @@ def _facts(config: dict, metadata: dict, info: ModelInfo) -> str:
         "licence of the data": data["licence"],
         "split": ", ".join(f"{part} `{data[part]}`" for part in PARTS if data[part]),
         "test metric": measured,
-        "published": published(metadata, source=True),
+        "published": published(metadata),
     }
-    if "entropy" in data:
-        facts["the density's own entropy"] = f"{data['entropy']:.4f} nats, the least there is"
     lines = [f"| {key} | {value} |" for key, value in facts.items() if value]
     return "\n".join(["| | |", "|---|---|", *lines])
 

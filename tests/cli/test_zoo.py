@@ -41,9 +41,11 @@ def test_from_a_run_to_a_verified_preset(succeed, run, tmp_path):
 def test_help_names_the_commands(succeed):
     text = succeed("zoo", "--help")
     assert all(name in text for name in ("publish", "build", "verify"))
+    assert "..." not in text.replace("[ARGS]...", "")
 
 
 def test_mistakes(fail, tmp_path):
+    assert "Missing command" in fail("zoo")
     assert "holds no finished run" in fail("zoo", "publish", tmp_path, "--to", "zoo")
     assert "There is no directory pretrained" in fail("zoo", "build")
     assert "Name presets to verify, or give --all" in fail("zoo", "verify")

@@ -54,7 +54,7 @@ def test_the_table_has_a_line_a_preset_with_a_link_that_leads_there(copy, tmp_pa
     build(copy, table)
     line = table.read_text().splitlines()[-1]
     assert line.startswith("| [tiny_moons](../../pretrained/tiny_moons/README.md) | two_moons | ")
-    assert "| 0.5 nats |" in line
+    assert "| 0.5 nats (Nobody, 2020) |" in line
     assert (table.parent / "../../pretrained/tiny_moons/README.md").is_file()
 
 

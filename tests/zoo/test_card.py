@@ -23,7 +23,6 @@ def test_a_card_says_what_a_reader_must_know(content, zoo):
         "0.5 nats (Nobody, 2020)",
         "Apache-2.0",
         "test `test[:2000]`",
-        "0.2892 nats, the least there is",
         'flow = flowzoo.from_pretrained("tiny_moons")',
         "It is small.",
         metadata["weights_sha256"],
@@ -51,7 +50,11 @@ def test_a_card_of_a_conditional_flow_says_where_the_context_goes(content):
 def test_a_card_without_a_published_number_says_so(content):
     config, metadata = content
     recipe = {**metadata["recipe"], "card": {**metadata["recipe"]["card"], "published": None}}
-    assert "| published | none known |" in card(config, {**metadata, "recipe": recipe})
+    text = card(config, {**metadata, "recipe": recipe})
+    assert "| published | 0.2892 nats is the density's entropy, the least there is |" in text
+    data = {key: value for key, value in metadata["data"].items() if key != "entropy"}
+    text = card(config, {**metadata, "recipe": recipe, "data": data})
+    assert "| published | none known |" in text
 
 
 @pytest.mark.parametrize(
