@@ -8,6 +8,7 @@ import os
 import runpy
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
 import zipfile
@@ -149,33 +150,28 @@ for name in flowzoo.list_models(pretrained=True):
 
 @pytest.mark.slow
 def test_the_zoo_is_in_the_wheel_and_needs_no_network(built, tmp_path):
+    """In a virtual environment of its own, which sees our dependencies but not this repository."""
     (wheel,) = built.glob("*.whl")
-    install = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--no-deps",
-        "--no-index",
-        "--target",
-        tmp_path / "site",
-    ]
-    subprocess.run([*install, wheel], check=True, capture_output=True)
-    env = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "FLOWZOO_CACHE": str(tmp_path / "cache")}
-    done = subprocess.run(
-        [sys.executable, "-c", OFFLINE_USE],
-        cwd=tmp_path,
-        env=env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    python = tmp_path / "venv/bin/python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel]
+    subprocess.run(install, check=True, capture_output=True)
+    (site,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    env["FLOWZOO_CACHE"] = str(tmp_path / "cache")
+    command = [python, "-c", OFFLINE_USE]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.splitlines()[0] == str(tmp_path / "site/flowzoo/__init__.py")
+    assert done.stdout.splitlines()[0] == str(site / "flowzoo/__init__.py")
     index = json.loads((ROOT / "pretrained/index.json").read_text(encoding="utf-8"))
     for preset in index["presets"]:
         assert f"wrote 4 samples: {preset['name']}.npy" in done.stdout
     assert not (tmp_path / "cache").exists()
+    listed = subprocess.run(
+        [site.parents[2] / "bin/flowzoo", "list", "--pretrained"], capture_output=True, env=env
+    )
+    assert len(listed.stdout.splitlines()) == 1 + len(index["presets"])
 
 
 @pytest.mark.parametrize(
