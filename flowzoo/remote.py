@@ -110,7 +110,9 @@ def _fetch(url: str, target: Path, stamp: Stamp) -> None:
         # What was there may have been the beginning of something else.
         problem = _append(url, partial, stamp)
     if problem is not None:
-        raise ValueError(f"{url} {problem}: tell whoever keeps the registry. Nothing of it was kept.")
+        raise ValueError(
+            f"{url} {problem}. Nothing of it was kept: try again, then tell whoever keeps the registry."
+        )
     os.replace(partial, target)
 
 
