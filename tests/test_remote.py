@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import fsspec
@@ -68,7 +69,10 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
-        most = self.server.breaks_after if path.name == WEIGHTS else None
+        most = None
+        if path.name == WEIGHTS:
+            most = self.server.breaks_after
+            time.sleep(self.server.pause)
         self.wfile.write(content[start:][:most])
 
     def log_message(self, *args):
@@ -77,14 +81,14 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(root):
-    """Serves `root`; `.url`, `.asked`, `.ranges`, `.breaks_after`."""
+    """Serves `root` at `.url` and notes what was `.asked`; can break off, be slow, or know no ranges."""
 
     def handler(*args):
         return Handler(*args, directory=str(root))
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.url = f"http://127.0.0.1:{server.server_port}"
-        server.asked, server.ranges, server.breaks_after = [], True, None
+        server.asked, server.ranges, server.breaks_after, server.pause = [], True, None, 0.0
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
@@ -192,6 +196,7 @@ def test_a_server_without_ranges_sends_it_all_again(server, cache, root):
         remote.fetch_preset(server.url, "toy_flow")
     server.breaks_after = None
     directory = remote.fetch_preset(server.url, "toy_flow")
+    assert asked_for(server) == [0, 1000]
     assert (directory / WEIGHTS).read_bytes() == (root / "toy_flow" / WEIGHTS).read_bytes()
 
 
@@ -286,6 +291,7 @@ FETCH = "import sys; from flowzoo.remote import fetch_preset; print(fetch_preset
 
 def test_several_processes_fetch_at_once(server, root):
     """None of them needs TensorFlow; one fetches, the others wait for it."""
+    server.pause = 1.0  # So that the others come while the first is at it.
     command = [sys.executable, "-c", FETCH, server.url]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     printed = {process.communicate()[0].strip() for process in running}
