@@ -106,6 +106,17 @@ def test_it_goes_to_a_bucket_as_well(run_dir, recipe, tmp_path, monkeypatch):
     assert flow.event_shape == (2,)
 
 
+def test_data_in_a_file_are_known_by_their_digest(recipe, tmp_path):
+    path = tmp_path / "rows.npy"
+    np.save(path, np.zeros((3, 2), np.float32))
+    words = recipe.card.model_copy(update={"licence": "CC0", "data_url": "https://example.com"})
+    data = recipe.data.model_copy(update={"source": str(path)})
+    about = publishing._about_data(recipe.model_copy(update={"card": words, "data": data}))
+    assert about["version"] == f"sha256 {files.sha256(path)[:12]}"
+    assert (about["licence"], about["url"]) == ("CC0", "https://example.com")
+    assert "entropy" not in about
+
+
 # -- refusals ----------------------------------------------------------------------------------
 def refuse(run, error, message, tmp_path, **options):
     with pytest.raises(error, match=message):
