@@ -48,9 +48,8 @@ def fetch_preset(registry: str | os.PathLike, name: str) -> Path:
             index says.
         OSError: If the registry cannot be read.
     """
-    url = _address(registry)
-    cache = cache_directory() / _digest(url)
-    entries = _fetch_index(url, cache)
+    url, cache = _address(registry), _cache_of(registry)
+    entries = fetch_index(registry)
     if name not in entries:
         hint = nearest(name, list(entries)) if entries else "It is empty."
         raise ValueError(f"The registry {url} has no preset {name!r}. {hint}")
@@ -77,12 +76,25 @@ def _address(registry: str | os.PathLike) -> str:
     return text if "://" in text else str(Path(text).expanduser().absolute())
 
 
+def _cache_of(registry: str | os.PathLike) -> Path:
+    return cache_directory() / _digest(_address(registry))
+
+
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _fetch_index(url: str, cache: Path) -> dict[str, Entry]:
-    """The registry's index; if the registry cannot be reached, the one that was there the last time."""
+def fetch_index(registry: str | os.PathLike) -> dict[str, Entry]:
+    """A registry's presets by name; if it cannot be reached, those that were there the last time.
+
+    Args:
+        registry: As in `fetch_preset`.
+
+    Raises:
+        ValueError: If its index is damaged, of a newer format, or names what is no preset's.
+        OSError: If the registry cannot be read.
+    """
+    url, cache = _address(registry), _cache_of(registry)
     kept = cache / INDEX
     try:
         with _open(f"{url}/{INDEX}", 0) as (stream, _):
