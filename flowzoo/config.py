@@ -98,6 +98,25 @@ class TrainingConfig(_Section):
     memory_efficient: bool = False
 
 
+class CardConfig(_Section):
+    """What a model card says beside what is measured; training needs none of it.
+
+    Attributes:
+        licence: Of a file's data; the catalog knows those of its data sets.
+        data_url: Where a file's data come from.
+        published: The test metric that was published for this architecture and data: bits/dim of images, else
+            mean negative log-likelihood in nats.
+        published_source: Where.
+        limits: What to know before use.
+    """
+
+    licence: str = ""
+    data_url: str = ""
+    published: float | None = None
+    published_source: str = ""
+    limits: str = ""
+
+
 class ZooConfig(_Section):
     """A recipe: what `flowzoo train` runs.
 
@@ -108,6 +127,7 @@ class ZooConfig(_Section):
         model: See `ModelConfig`.
         data: See `DataConfig`.
         training: See `TrainingConfig`.
+        card: See `CardConfig`.
     """
 
     name: str
@@ -116,6 +136,12 @@ class ZooConfig(_Section):
     model: ModelConfig
     data: DataConfig
     training: TrainingConfig = TrainingConfig()
+    card: CardConfig = CardConfig()
+
+    def trains_as(self, other: ZooConfig) -> bool:
+        """Whether a run of one is a run of the other: all but the words is the same."""
+        words = {"description", "card"}
+        return self.model_dump(exclude=words) == other.model_dump(exclude=words)
 
 
 def load_config(path: str | os.PathLike, overrides: list[str] | tuple[str, ...] = ()) -> ZooConfig:

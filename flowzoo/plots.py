@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flowzoo import files
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from flowzoo.flow import Flow
 
 
 def save_image_grid(
@@ -52,6 +57,65 @@ def save_scatter(samples: Any, path: str | os.PathLike) -> None:
     _save(figure, path)
 
 
+def save_marginals(data: Any, samples: Any, path: str | os.PathLike) -> None:
+    """Writes histograms of the columns of ``[N, D]`` data and samples as a PNG, the first 24 of them."""
+    data, samples = np.asarray(data), np.asarray(samples)
+    shown = min(data.shape[1], 24)
+    columns = min(shown, 6)
+    rows = -(-shown // columns)
+    figure, axes = _figure(2 * columns, 1.6 * rows + 0.3, rows, columns)
+    for i, each in enumerate(axes.flat):
+        each.set_xticks([])
+        each.set_yticks([])
+        each.set_visible(i < shown)
+        if i < shown:
+            # One value far off would leave nothing to be seen of the others.
+            low, high = np.quantile(data[:, i], (0.002, 0.998))
+            bins = np.linspace(low, high if high > low else low + 1, 41)
+            each.hist(data[:, i], bins, density=True, color="lightgray", label="data")
+            each.hist(samples[:, i], bins, density=True, histtype="step", label="samples")
+            each.set_title(f"column {i}", fontsize=8)
+    axes.flat[0].legend(fontsize=6)
+    _save(figure, path)
+
+
+def save_samples(flow: Flow, dataset: tf.data.Dataset, path: str | os.PathLike) -> None:
+    """Writes samples as a PNG: a grid of images, a scatter of points, or histograms beside the data's.
+
+    Args:
+        flow: A flow.
+        dataset: Batches of rows, or of (rows, context) for a conditional flow: contexts are taken from there.
+            Images of classes come a class a column.
+        path: Ends in .png.
+    """
+    x, context = _first_rows(dataset, 64 if flow.is_image else 5000)
+    if flow.is_image and context is not None and ((context == 0) | (context == 1)).all():
+        classes = context.shape[1]
+        samples = flow.sample(8 * classes, np.tile(np.eye(classes), (8, 1)), seed=0)
+        save_image_grid(samples, path, classes, levels=flow.pixel_levels or 256)
+        return
+    samples = flow.sample(len(x), context, seed=0)
+    if flow.is_image:
+        save_image_grid(samples, path, levels=flow.pixel_levels or 256)
+    elif flow.event_shape == (2,):
+        save_scatter(samples, path)
+    else:
+        save_marginals(x, samples, path)
+
+
+def _first_rows(dataset, count):
+    """At most `count` rows of a dataset's batches, and their contexts if there are any."""
+    rows, contexts = [], []
+    for batch in dataset:
+        x, context = batch if isinstance(batch, tuple) else (batch, None)
+        rows.append(np.asarray(x))
+        contexts.append(context)
+        if sum(map(len, rows)) >= count:
+            break
+    x = np.concatenate(rows)[:count]
+    return x, None if contexts[0] is None else np.concatenate(contexts)[:count]
+
+
 def save_curve(history: dict[str, list[float]], path: str | os.PathLike) -> None:
     """Writes training and validation curves of a Keras history as a PNG: bits per dim, or nats."""
     metric, label = ("bits_per_dim", "bits/dim") if "bits_per_dim" in history else ("nll", "nats")
@@ -86,12 +150,12 @@ def _matplotlib():
     return matplotlib
 
 
-def _figure(width, height):
+def _figure(width, height, rows=1, columns=1):
     _matplotlib()
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    return figure, figure.add_subplot()
+    return figure, figure.subplots(rows, columns)
 
 
 def _save(figure, path):

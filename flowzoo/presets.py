@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flowzoo import files
 from flowzoo._version import __version__
+from flowzoo.index import CONFIG, FORMAT, INDEX, METADATA, WEIGHTS, Entry, check_format, read_index
 from flowzoo.registry import create_model, nearest
 
 if TYPE_CHECKING:
     from flowzoo.flow import Flow
 
-FORMAT = 1
-CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
+REGISTRY_VARIABLE = "FLOWZOO_REGISTRY"
 
 
 def pretrained_directory() -> Path:
@@ -27,12 +27,12 @@ def pretrained_directory() -> Path:
 
 def list_presets() -> list[str]:
     """Names of the bundled presets."""
-    return [entry["name"] for entry in _index()]
+    return list(_bundled())
 
 
 def presets_of(architecture: str) -> list[str]:
     """Names of the bundled presets of one architecture."""
-    return [entry["name"] for entry in _index() if entry["architecture"] == architecture]
+    return [entry.name for entry in _bundled().values() if entry.architecture == architecture]
 
 
 def preset_metadata(name_or_directory: str | os.PathLike) -> dict:
@@ -40,51 +40,72 @@ def preset_metadata(name_or_directory: str | os.PathLike) -> dict:
     return files.read_json(find_preset(name_or_directory) / METADATA)
 
 
-def find_preset(name_or_directory: str | os.PathLike) -> Path:
-    """The directory of a preset, given its name or the directory itself.
+def find_preset(name_or_directory: str | os.PathLike, registry: str | os.PathLike | None = None) -> Path:
+    """The directory of a preset, given its name, its URL or the directory itself.
+
+    See `from_pretrained` for where it is looked for.
 
     Raises:
         ValueError: If there is none; the message names the nearest ones.
+        OSError: If a registry cannot be read.
     """
+    name = os.fspath(name_or_directory)
+    if registry is not None:
+        return _fetch(registry, name)
+    if "://" in name:
+        where, _, last = name.rstrip("/").rpartition("/")
+        return _fetch(where, last)
     directory = Path(name_or_directory)
     if (directory / CONFIG).is_file():
         return directory
-    name = os.fspath(name_or_directory)
     names = list_presets()
     if name in names:
         return pretrained_directory() / name
     if directory.is_dir():
         raise ValueError(f"{directory} is no preset: it has no {CONFIG}.")
+    if os.environ.get(REGISTRY_VARIABLE):
+        return _fetch(os.environ[REGISTRY_VARIABLE], name)
     hint = nearest(name, names) if names else "No presets are bundled with this version."
     raise ValueError(f"There is no preset {name!r}, nor a directory of that name. {hint}")
 
 
-def find_flow(name_or_path: str | os.PathLike) -> Path:
+def find_flow(name_or_path: str | os.PathLike, registry: str | os.PathLike | None = None) -> Path:
     """What `from_pretrained` loads: the directory of a preset, or a ``.keras`` file.
 
     Raises:
         ValueError: If there is neither; the message names the nearest presets.
+        OSError: If a registry cannot be read.
     """
     path = Path(name_or_path)
     if path.suffix != ".keras":
-        return find_preset(name_or_path)
+        return find_preset(name_or_path, registry)
     if not path.is_file():
         raise ValueError(f"There is no file {path}.")
     return path
 
 
-def from_pretrained(name_or_directory: str | os.PathLike) -> Flow:
+def from_pretrained(
+    name_or_directory: str | os.PathLike, *, registry: str | os.PathLike | None = None
+) -> Flow:
     """Loads a flow.
 
+    A name is that of a bundled preset, which needs no network, or else of a preset in the registry that the
+    environment variable ``FLOWZOO_REGISTRY`` names. What comes from a registry is kept in
+    ``~/.cache/flowzoo`` (``FLOWZOO_CACHE`` names another place) and checked each time.
+
     Args:
-        name_or_directory: Name of a bundled preset (see ``list_models(pretrained=True)``), a directory
-            that `Flow.save_to_preset` wrote, or a ``.keras`` file that `Flow.save` wrote.
+        name_or_directory: Name of a preset (see ``list_models(pretrained=True)``), URL of a preset, a
+            directory that `Flow.save_to_preset` wrote, or a ``.keras`` file that `Flow.save` wrote.
+        registry: URL (https://, gs://, s3://, file://) or directory that `flowzoo zoo publish` wrote to; the
+            name is looked for there and nowhere else.
 
     Returns:
         The flow, with its weights, ready for `log_prob`, `sample`, `fit` and `export`.
 
     Raises:
-        ValueError: If there is no such preset, or its files are damaged; the message names the file.
+        ValueError: If there is no such preset, or its files are damaged, of a newer format, or name what is
+            no part of flowzoo; the message names the file.
+        OSError: If a registry cannot be read.
 
     Example:
         >>> import tempfile, flowzoo
@@ -94,18 +115,22 @@ def from_pretrained(name_or_directory: str | os.PathLike) -> Flow:
         >>> flowzoo.from_pretrained(directory).event_shape
         (2,)
     """
-    directory = find_flow(name_or_directory)
+    directory = find_flow(name_or_directory, registry)
     if directory.suffix == ".keras":
         return _load_keras(directory)
+    _check_bundled(directory)
     config = _read_config(directory / CONFIG)
     _check_weights(directory)
-    flow = create_model(
-        config["architecture"],
-        config["event_shape"],
-        config["context_shape"],
-        dtype=config["dtype"],
-        **config["options"],
-    )
+    try:
+        flow = create_model(
+            config["architecture"],
+            config["event_shape"],
+            config["context_shape"],
+            dtype=config["dtype"],
+            **config["options"],
+        )
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{directory / CONFIG} describes no flow: {_reason(error)}") from error
     try:
         flow.load_weights(directory / WEIGHTS)
     except (ValueError, OSError, KeyError) as error:
@@ -170,22 +195,61 @@ def _reason(error: Exception) -> str:
     return textwrap.shorten(reason, 300, placeholder=" ...")
 
 
-def _index() -> list[dict]:
-    index = pretrained_directory() / "index.json"
-    return files.read_json(index)["presets"] if index.is_file() else []
+def _bundled() -> dict[str, Entry]:
+    return read_index(pretrained_directory() / INDEX)
+
+
+def _fetch(registry: str | os.PathLike, name: str) -> Path:
+    from flowzoo.remote import fetch_preset
+
+    return fetch_preset(registry, name)
+
+
+def _check_bundled(directory: Path) -> None:
+    """Holds a bundled preset against the index; one from a registry was, when it was fetched."""
+    entry = _bundled().get(directory.name) if directory.parent == pretrained_directory() else None
+    for name, stamp in entry.files.items() if entry else ():
+        problem = stamp.problem(directory / name)
+        if problem is not None:
+            raise ValueError(f"{directory / name} {problem}. Install flowzoo anew.")
 
 
 def _read_config(path: Path) -> dict:
     config = files.read_json(path)
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} holds no mapping; the file is damaged.")
     missing = {"format", "architecture", "event_shape", "context_shape", "dtype", "options"} - set(config)
     if missing:
         raise ValueError(f"{path} lacks {', '.join(sorted(missing))}; the file is damaged.")
-    if config["format"] > FORMAT:
-        raise ValueError(
-            f"{path} has format {config['format']}, this flowzoo ({__version__}) reads up to {FORMAT}. "
-            "Upgrade flowzoo."
-        )
+    check_format(config["format"], str(path))
+    if not isinstance(config["architecture"], str) or not isinstance(config["options"], dict):
+        raise ValueError(f"{path}: architecture must be a name and options a mapping; the file is damaged.")
+    _refuse_foreign(config["options"], path)
     return config
+
+
+def _refuse_foreign(value: Any, path: Path) -> None:
+    """Refuses whatever Keras would turn into an object that is not flowzoo's: a preset is data."""
+    if isinstance(value, dict):
+        if "class_name" in value and not _is_ours(value):
+            shown = ".".join(str(value[key]) for key in ("module", "class_name") if value.get(key))
+            raise ValueError(f"{path} names {shown}, which is no part of flowzoo; refused.")
+        value = list(value.values())
+    for part in value if isinstance(value, list) else ():
+        _refuse_foreign(part, path)
+
+
+def _is_ours(value: dict) -> bool:
+    import keras
+
+    from flowzoo import bases
+
+    if value.get("module") == "keras" and value["class_name"] == "DTypePolicy":
+        return True
+    for name in bases.__all__:  # They are lazy, and register themselves with Keras when they are imported.
+        getattr(bases, name)
+    registered = keras.saving.get_registered_object(str(value.get("registered_name")))
+    return registered is not None and registered.__module__.startswith("flowzoo.")
 
 
 def _check_weights(directory: Path) -> None:

@@ -94,6 +94,12 @@ def test_a_missing_file_is_a_file_not_found_error(tmp_path):
         load_config(tmp_path / "nothing.yaml")
 
 
+def test_words_do_not_make_another_training(recipe):
+    config = load_config(recipe)
+    assert config.trains_as(load_config(recipe, ["description=words", "card.published=1.05"]))
+    assert not config.trains_as(load_config(recipe, ["seed=1"]))
+
+
 def test_numbers_may_be_written_as_people_write_them(recipe):
     recipe.write_text(RECIPE + "training: {learning_rate: 1e-3, clip_norm: null}\n")
     assert load_config(recipe).training.learning_rate == 1e-3

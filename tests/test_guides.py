@@ -71,3 +71,29 @@ def test_the_request_of_the_guide(folder):
     wanted = float(flow.log_prob(np.array(json.loads(body)["inputs"]["x"], "float32"))[0])
     assert reply["outputs"]["log_prob"][0] == pytest.approx(wanted, rel=1e-5)
     assert reply["outputs"]["valid"] == [True]
+
+
+PRESETS = GUIDE.with_name("presets.md").read_text()
+
+
+@pytest.mark.slow
+def test_presets(tmp_path):
+    """The guide's commands, with a recipe of one epoch; its Python; the zoo that they keep, loaded."""
+    import yaml
+
+    from flowzoo import from_pretrained
+
+    recipe = yaml.safe_load((GUIDE.parents[2] / "zoo_configs/nsf_checkerboard.yaml").read_text())
+    recipe["training"]["epochs"] = 1
+    (tmp_path / "zoo_configs").mkdir()
+    (tmp_path / "zoo_configs/nsf_checkerboard.yaml").write_text(yaml.safe_dump(recipe))
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    for block in re.findall(r"```console\n(.*?)```", PRESETS, re.S):
+        for command in block.splitlines():
+            done = subprocess.run(
+                flowzoo(command), cwd=tmp_path, env=environment, capture_output=True, text=True
+            )
+            assert done.returncode == 0, (command, done.stderr[-2000:])
+    exec(re.findall(r"```python\n(.*?)```", PRESETS, re.S)[0], {})
+    assert (tmp_path / "samples.png").is_file()
+    assert from_pretrained("nsf_checkerboard", registry=tmp_path / "zoo").event_shape == (2,)

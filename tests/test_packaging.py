@@ -8,6 +8,7 @@ import os
 import runpy
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
 import zipfile
@@ -117,6 +118,60 @@ def test_sdist_holds_what_a_developer_needs(built):
 def test_changelog_names_the_version():
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f"## [{VERSION}]" in changelog
+
+
+# What a user types, one after the other; each preset has its samples scored.
+OFFLINE_USE = """
+import json, socket, sys
+
+def refuse(*args, **kwargs):
+    raise AssertionError("something asks for the network")
+
+socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
+
+import flowzoo
+from flowzoo.cli import app
+
+def command(*arguments):
+    assert not app([*arguments], standalone_mode=False), arguments
+
+print(flowzoo.__file__)
+command("list", "--pretrained")
+for name in flowzoo.list_models(pretrained=True):
+    command("info", name)
+    conditional = flowzoo.from_pretrained(name).context_shape is not None
+    command("sample", name, "-n", "4", "--out", f"{name}.npy", *(["--context", "0"] if conditional else []))
+    if not conditional:
+        command("score", name, f"{name}.npy", "--out", f"{name}.csv")
+        lines = open(f"{name}.csv").read().splitlines()
+        assert len(lines) == 5 and lines[1].lower().endswith("true"), lines
+"""
+
+
+@pytest.mark.slow
+def test_the_zoo_is_in_the_wheel_and_needs_no_network(built, tmp_path):
+    """In a virtual environment of its own, which sees our dependencies but not this repository."""
+    (wheel,) = built.glob("*.whl")
+    python = tmp_path / "venv/bin/python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel]
+    subprocess.run(install, check=True, capture_output=True)
+    (site,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    env["FLOWZOO_CACHE"] = str(tmp_path / "cache")
+    command = [python, "-c", OFFLINE_USE]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines()[0] == str(site / "flowzoo/__init__.py")
+    index = json.loads((ROOT / "pretrained/index.json").read_text(encoding="utf-8"))
+    for preset in index["presets"]:
+        assert f"wrote 4 samples: {preset['name']}.npy" in done.stdout
+    assert not (tmp_path / "cache").exists()
+    listed = subprocess.run(
+        [site.parents[2] / "bin/flowzoo", "list", "--pretrained"], capture_output=True, env=env
+    )
+    assert len(listed.stdout.splitlines()) == 1 + len(index["presets"])
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,49 @@ def test_a_scatter_is_a_picture_with_points(tmp_path, rng):
     assert np.std(picture[100:500, 100:500]) > 1
 
 
+def test_marginals_show_data_and_samples(tmp_path, rng):
+    data = rng.normal(size=(500, 30))
+    data[0, 0], data[:, 1] = 1e9, 3.0  # One row far off, and a column that does not vary.
+    plots.save_marginals(data, data + 1, tmp_path / "marginals.png")
+    assert read(tmp_path / "marginals.png").shape[:2] == (804, 1440)
+
+
+class Drawn:
+    """What `save_samples` asks a flow for."""
+
+    pixel_levels = 256
+
+    def __init__(self, event_shape):
+        self.event_shape, self.is_image = event_shape, len(event_shape) == 3
+
+    def sample(self, count, context=None, seed=0):
+        self.context = context
+        return np.zeros((count, *self.event_shape))
+
+
+@pytest.mark.parametrize(
+    ("event_shape", "size"), [((28, 28, 1), (480, 480)), ((2,), (600, 600)), ((3,), (228, 720))]
+)
+def test_samples_are_drawn_as_suits_the_rows(tmp_path, rng, event_shape, size):
+    batches = [rng.normal(size=(50, *event_shape)) for _ in range(3)]
+    plots.save_samples(Drawn(event_shape), batches, tmp_path / "samples.png")
+    assert read(tmp_path / "samples.png").shape[:2] == size
+
+
+def test_images_of_classes_come_a_class_a_column(tmp_path):
+    flow = Drawn((28, 28, 1))
+    batches = [(np.zeros((50, 28, 28, 1)), np.eye(10)[np.arange(50) % 10])]
+    plots.save_samples(flow, batches, tmp_path / "samples.png")
+    assert read(tmp_path / "samples.png").shape[:2] == (8 * 60, 10 * 60)
+    np.testing.assert_array_equal(flow.context.argmax(1).reshape(8, 10), np.tile(np.arange(10), (8, 1)))
+
+
+def test_other_contexts_are_those_of_the_data(tmp_path, rng):
+    flow, contexts = Drawn((2,)), rng.normal(size=(30, 3))
+    plots.save_samples(flow, [(rng.normal(size=(30, 2)), contexts)], tmp_path / "samples.png")
+    np.testing.assert_array_equal(flow.context, contexts)
+
+
 @pytest.mark.parametrize(
     "history",
     [

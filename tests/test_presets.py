@@ -1,13 +1,16 @@
 import json
+import pickle
 import subprocess
 import sys
 
+import h5py
 import keras
 import numpy as np
 import pytest
 
 import flowzoo
-from flowzoo import Flow, presets
+from flowzoo import Flow, bases, files, presets
+from flowzoo.index import describe_preset
 from flowzoo.layers import ActNorm
 from flowzoo.testing import perturb
 
@@ -183,6 +186,113 @@ def test_weights_of_another_architecture_are_named(directory):
         flowzoo.from_pretrained(directory)
 
 
+def test_a_config_that_describes_no_flow_is_named(directory):
+    options = json.loads((directory / "config.json").read_text())["options"]
+    edit(directory / "config.json", options={**options, "hidden_units": "wide"})
+    with pytest.raises(ValueError, match=r"config\.json describes no flow"):
+        flowzoo.from_pretrained(directory)
+    edit(directory / "config.json", architecture="../../evil")
+    with pytest.raises(ValueError, match=r"config\.json describes no flow: Unknown model"):
+        flowzoo.from_pretrained(directory)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architecture": {"class_name": "os.system"}}, "architecture must be a name"),
+        ({"format": "1"}, "has format '1', which is no number"),
+        ({"options": ["couplings"]}, "options a mapping"),
+    ],
+)
+def test_a_config_of_wrong_types_is_named(directory, changes, message):
+    edit(directory / "config.json", **changes)
+    with pytest.raises(ValueError, match=rf"config\.json.*{message}"):
+        flowzoo.from_pretrained(directory)
+
+
+# -- malice ----------------------------------------------------------------------------------
+LAMBDA = {
+    "module": "keras.layers",
+    "class_name": "Lambda",
+    "config": {"function": {"class_name": "__lambda__", "config": {"code": "4wEAAAA=", "defaults": None}}},
+    "registered_name": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("stranger", "shown"),
+    [
+        (LAMBDA, r"keras\.layers\.Lambda"),
+        ({"module": "subprocess", "class_name": "Popen", "config": {"args": ["id"]}}, r"subprocess\.Popen"),
+        ({"module": "keras.layers", "class_name": "Dense", "config": {"units": 1}}, r"keras\.layers\.Dense"),
+        ({"class_name": "Popen", "registered_name": "flowzoo>Popen"}, "Popen"),
+        ({"class_name": "__lambda__", "config": {"code": ""}}, "__lambda__"),
+        (
+            {
+                "module": "flowzoo.bases.mixture",
+                "class_name": "Mixture",
+                "registered_name": "flowzoo>Mixture",
+                "config": {"components": LAMBDA},
+            },
+            r"keras\.layers\.Lambda",
+        ),
+    ],
+)
+def test_a_config_that_names_what_is_not_flowzoos_is_refused(directory, stranger, shown):
+    options = json.loads((directory / "config.json").read_text())["options"]
+    edit(directory / "config.json", options={**options, "base": stranger})
+    with pytest.raises(ValueError, match=rf"config\.json names {shown}, which is no part of flowzoo"):
+        flowzoo.from_pretrained(directory)
+
+
+def test_a_base_of_flowzoos_own_is_loaded(tmp_path):
+    base = bases.Mixture(components=3)
+    flow = flowzoo.create_model("realnvp", (2,), base=base, **SMALL)
+    flow.save_to_preset(tmp_path / "preset")
+    assert flowzoo.from_pretrained(tmp_path / "preset").base.get_config()["components"] == 3
+
+
+def restamp(directory):
+    digest = files.sha256(directory / "model.weights.h5")
+    edit(directory / "metadata.json", weights_sha256=digest)
+
+
+class Trap:
+    def __reduce__(self):
+        return open, (str(Trap.sprung), "w")
+
+
+def test_a_pickle_in_the_place_of_the_weights_is_not_read(directory, tmp_path):
+    Trap.sprung = tmp_path / "sprung"
+    (directory / "model.weights.h5").write_bytes(pickle.dumps(Trap()))
+    restamp(directory)
+    with pytest.raises(ValueError, match=r"model\.weights\.h5 does not fit"):
+        flowzoo.from_pretrained(directory)
+    assert not Trap.sprung.exists()
+
+
+def test_weights_that_point_into_another_file_are_refused(directory, tmp_path):
+    path = directory / "model.weights.h5"
+    found = []
+    with h5py.File(path, "r+") as file:
+        file.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
+        data = file[found[-1]][()]
+        del file[found[-1]]
+        file[found[-1]] = h5py.ExternalLink(str(tmp_path / "other.h5"), "secret")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["secret"] = data
+    restamp(directory)
+    with pytest.raises(ValueError, match=r"model\.weights\.h5 does not fit"):
+        flowzoo.from_pretrained(directory)
+
+
+def test_a_keras_file_with_a_lambda_is_refused(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x + 1)])
+    model.save(tmp_path / "lambda.keras")
+    with pytest.raises(ValueError, match=r"lambda\.keras cannot be loaded"):
+        flowzoo.from_pretrained(tmp_path / "lambda.keras")
+
+
 def test_metadata_may_be_missing(directory):
     (directory / "metadata.json").unlink()
     assert flowzoo.from_pretrained(directory).architecture == "realnvp"
@@ -193,9 +303,10 @@ def test_metadata_may_be_missing(directory):
 def bundle(flow, tmp_path, monkeypatch):
     """A zoo of one preset, in the place of the bundled one."""
     flow.save_to_preset(tmp_path / "zoo" / "realnvp_toy")
-    index = {"format": 1, "presets": [{"name": "realnvp_toy", "architecture": "realnvp"}]}
+    index = {"format": 1, "presets": [describe_preset(tmp_path / "zoo" / "realnvp_toy")]}
     (tmp_path / "zoo" / "index.json").write_text(json.dumps(index))
     monkeypatch.setattr(presets, "pretrained_directory", lambda: tmp_path / "zoo")
+    return tmp_path / "zoo"
 
 
 def test_bundled_presets_are_listed_found_and_loaded_by_name(bundle):
@@ -203,6 +314,17 @@ def test_bundled_presets_are_listed_found_and_loaded_by_name(bundle):
     assert flowzoo.list_models("glow*", pretrained=True) == []
     assert flowzoo.model_info("realnvp").pretrained == ("realnvp_toy",)
     assert flowzoo.from_pretrained("realnvp_toy").event_shape == (2,)
+
+
+@pytest.mark.parametrize("name", ["config.json", "metadata.json", "model.weights.h5"])
+def test_a_bundled_preset_that_was_changed_is_found_out(bundle, name):
+    path = bundle / "realnvp_toy" / name
+    path.write_bytes(path.read_bytes()[:-1] + b" ")
+    with pytest.raises(ValueError, match=rf"{name} is damaged: its sha256 is not the one in index\.json"):
+        flowzoo.from_pretrained("realnvp_toy")
+    path.unlink()
+    with pytest.raises(ValueError, match=rf"{name}|There is no preset"):
+        flowzoo.from_pretrained("realnvp_toy")
 
 
 def test_an_unknown_preset_is_told_the_nearest(bundle):

@@ -115,7 +115,7 @@ def test_every_preset_of_the_zoo_is_a_served_model(where):
     text = config_texts("models.config")[where]
     models = text_format.Parse(text, ModelServerConfig()).model_config_list.config
     recipes = {path.stem for path in (ROOT / "zoo_configs").glob("*.yaml")}
-    presets = set(json.loads((ROOT / "pretrained/index.json").read_text())["presets"])
+    presets = {entry["name"] for entry in json.loads((ROOT / "pretrained/index.json").read_text())["presets"]}
     assert presets <= {model.name for model in models} <= recipes
     for model in models:
         assert Path(model.base_path).name == model.name

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 Model = Annotated[
     str,
-    typer.Argument(metavar="MODEL", help="Name of a preset, a preset or run directory, or a .keras file."),
+    typer.Argument(
+        metavar="MODEL", help="Name or URL of a preset, a preset or run directory, or a .keras file."
+    ),
 ]
 Data = Annotated[
     str,

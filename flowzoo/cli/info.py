@@ -12,21 +12,23 @@ EXAMPLES = examples("flowzoo info realnvp", "flowzoo info runs/mine/preset")
 
 
 def run(
-    name: Annotated[str, typer.Argument(help="An architecture, a preset, or a preset directory.")],
+    name: Annotated[str, typer.Argument(help="An architecture, or a preset: name, URL, directory.")],
 ) -> None:
     """Describes an architecture or a preset.
 
     Of an architecture: paper, options with defaults, presets. Of a preset: its metadata.
     """
+    import os
     from pathlib import Path
 
-    from flowzoo.presets import list_presets
+    from flowzoo.presets import REGISTRY_VARIABLE, list_presets
     from flowzoo.registry import list_models, nearest
 
     architectures, presets = list_models(), list_presets()
+    elsewhere = "://" in name or os.environ.get(REGISTRY_VARIABLE)
     if name in architectures:
         _describe_architecture(name)
-    elif name in presets or Path(name).is_dir():
+    elif name in presets or elsewhere or Path(name).is_dir():
         _describe_preset(name)
     else:
         raise ValueError(
@@ -56,7 +58,8 @@ def _describe_preset(name: str) -> None:
     from pathlib import Path
 
     from flowzoo import files
-    from flowzoo.presets import CONFIG, METADATA, find_preset
+    from flowzoo.index import CONFIG, METADATA
+    from flowzoo.presets import find_preset
 
     run_preset = Path(name) / "preset"
     directory = find_preset(run_preset if run_preset.is_dir() else name)

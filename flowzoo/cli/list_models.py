@@ -9,20 +9,29 @@ import typer
 from flowzoo.cli.console import examples, print_table
 
 EXAMPLES = examples(
-    "flowzoo list", "flowzoo list 'real*'", "flowzoo list --pretrained", "flowzoo list --data"
+    "flowzoo list",
+    "flowzoo list 'real*'",
+    "flowzoo list --pretrained",
+    "flowzoo list --registry https://host/zoo",
+    "flowzoo list --data",
 )
 
 
 def run(
     pattern: Annotated[str, typer.Argument(help="Shell-style, for example 'real*'.")] = "*",
     pretrained: Annotated[bool, typer.Option("--pretrained", help="List presets.")] = False,
+    registry: Annotated[
+        str | None, typer.Option(metavar="URL", help="List the presets of a registry: a URL or a directory.")
+    ] = None,
     data: Annotated[bool, typer.Option("--data", help="List data sets.")] = False,
 ) -> None:
     """Lists architectures, presets or data sets."""
-    if pretrained and data:
-        raise ValueError("--pretrained and --data are two lists; ask for one of them.")
+    if (pretrained or registry is not None) and data:
+        raise ValueError("Presets (--pretrained, --registry) and --data are two lists; ask for one of them.")
     if data:
         _list_data(pattern)
+    elif registry is not None:
+        _list_registry(registry, pattern)
     elif pretrained:
         _list_presets(pattern)
     else:
@@ -49,6 +58,21 @@ def _list_presets(pattern: str) -> None:
     names = _matches(list_models(pattern, pretrained=True), pattern, known)
     rows = [(name, *_measured(preset_metadata(name))) for name in names]
     print_table(("name", "test", "parameters"), rows)
+
+
+def _list_registry(registry: str, pattern: str) -> None:
+    import fnmatch
+
+    from flowzoo.remote import fetch_index
+
+    entries = fetch_index(registry)
+    if not entries:
+        typer.echo(f"The registry {registry} is empty.", err=True)
+        return
+    names = _matches(sorted(fnmatch.filter(entries, pattern)), pattern, list(entries))
+    sizes = {name: sum(stamp.size for stamp in entries[name].files.values()) for name in names}
+    rows = [(name, entries[name].architecture, f"{sizes[name] / 2**20:.2f} MiB") for name in names]
+    print_table(("name", "architecture", "size"), rows)
 
 
 def _measured(metadata: dict) -> tuple[str, str]:

@@ -25,6 +25,7 @@ from flowzoo.cli import (
     score,
     serve,
     train,
+    zoo,
 )
 from flowzoo.cli.console import RICH_HELP, complain, examples
 from flowzoo.cli.errors import is_users_mistake, one_line
@@ -90,6 +91,7 @@ app.command("score", epilog=score.EXAMPLES)(score.run)
 app.command("export", epilog=export.EXAMPLES)(export.run)
 app.command("serve", epilog=serve.EXAMPLES)(serve.run)
 app.command("demo", epilog=demo.EXAMPLES)(demo.run)
+app.add_typer(zoo.app, name="zoo")
 
 
 def _print_version(wanted: bool) -> None:

@@ -33,6 +33,7 @@ class DatasetInfo:
         splits: Rows of each split.
         licence: Under which the data may be used.
         source: Where the data come from: a URL.
+        version: Of the rows: whenever they change, so does this.
         pixel_levels: Images: number of values of a pixel.
     """
 
@@ -44,6 +45,7 @@ class DatasetInfo:
     splits: Mapping[str, int]
     licence: str
     source: str
+    version: str = ""
     pixel_levels: int = 256
 
 

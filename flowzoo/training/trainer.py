@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from flowzoo import data, files, plots
-from flowzoo.config import ZooConfig, dump_config
+from flowzoo.config import ZooConfig, dump_config, load_config
 from flowzoo.evaluation import evaluate
 from flowzoo.flow import Flow
 from flowzoo.registry import create_model
@@ -61,7 +61,8 @@ def train(
     keras.utils.set_random_seed(config.seed)
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
     datasets: dict[str, Any] = {
-        part: _load(config, part, epoch, data_dir, download) for part in ("train", "validation", "test")
+        part: load_part(config, part, epoch=epoch, data_dir=data_dir, download=download)
+        for part in ("train", "validation", "test")
     }
     flow = _create(config, datasets["train"])
     steps = config.training.epochs * int(datasets["train"].cardinality())
@@ -101,7 +102,8 @@ def train(
     }
     files.write_json(run_dir / "metrics.json", metrics)
     flow.save_to_preset(run_dir / "preset", metadata=metrics)
-    _draw(flow, _columns(checkpoint.history), run_dir)
+    plots.save_curve(_columns(checkpoint.history), run_dir / "curve.png")
+    plots.save_samples(flow, datasets["test"], run_dir / "samples.png")
     shutil.rmtree(run_dir / CHECKPOINTS, ignore_errors=True)
     return metrics
 
@@ -109,14 +111,22 @@ def train(
 def _prepare(run_dir: Path, config: ZooConfig) -> Path:
     run_dir.mkdir(parents=True, exist_ok=True)
     recipe = run_dir / RECIPE
-    if recipe.exists() and recipe.read_text() != dump_config(config):
+    if recipe.exists() and not load_config(recipe).trains_as(config):
         raise FileExistsError(
             f"{run_dir} holds a run of another recipe; choose another directory (or delete it)."
         )
     return run_dir
 
 
-def _load(config, part, epoch, data_dir, download):
+def load_part(
+    config: ZooConfig,
+    part: str,
+    *,
+    epoch: tf.Variable | None = None,
+    data_dir: str | os.PathLike | None = None,
+    download: bool = True,
+) -> tf.data.Dataset | None:
+    """The "train", "validation" or "test" rows of a recipe as the flow takes them; None if it names none."""
     split = getattr(config.data, part)
     if split is None:
         return None
@@ -210,18 +220,6 @@ def _columns(history: list[dict]) -> dict[str, list[float]]:
     """From a mapping for each epoch to a list for each metric."""
     names = dict.fromkeys(name for row in history for name in row)
     return {name: [row[name] for row in history if name in row] for name in names}
-
-
-def _draw(flow: Flow, history: dict, run_dir: Path) -> None:
-    plots.save_curve(history, run_dir / "curve.png")
-    if flow.context_shape is not None:
-        return
-    if flow.is_image:
-        plots.save_image_grid(
-            flow.sample(64, seed=0), run_dir / "samples.png", levels=flow.pixel_levels or 256
-        )
-    elif flow.event_shape == (2,):
-        plots.save_scatter(flow.sample(5000, seed=0), run_dir / "samples.png")
 
 
 def _processor() -> str:

@@ -10,7 +10,7 @@ import flowzoo
 from flowzoo import presets
 from flowzoo.config import ZooConfig, load_config
 from flowzoo.evaluation import evaluate
-from flowzoo.training import train
+from flowzoo.training import train, trainer
 
 
 def recipe(**changes):
@@ -24,7 +24,7 @@ def recipe(**changes):
         "training": {"epochs": 2, "clip_norm": 1.0, "warmup_steps": 2, "ema": 0.9, "patience": 5},
     }
     for key, value in changes.items():
-        content[key] = {**content[key], **value} if isinstance(value, dict) else value
+        content[key] = {**content.get(key, {}), **value} if isinstance(value, dict) else value
     return ZooConfig.model_validate(content)
 
 
@@ -128,6 +128,12 @@ def test_a_directory_with_another_recipe_is_left_alone(run):
     assert (directory / "metrics.json").read_bytes() == before
 
 
+def test_a_run_goes_on_when_only_the_words_of_its_recipe_have_changed(run):
+    directory, _ = run
+    words = {"description": "New words.", "card": {"limits": "Some."}}
+    assert trainer._prepare(directory, recipe(**words)) == directory
+
+
 def test_one_seed_gives_one_result_and_vectors_get_a_scatter(tmp_path):
     toy = {
         "model": {"name": "realnvp", "options": {"couplings": 2, "hidden_units": [4]}},
@@ -154,7 +160,7 @@ def test_a_conditional_recipe_learns_from_pairs(tmp_path, rng):
     )
     metrics = train(config, tmp_path / "run", download=False, verbose=0)
     assert np.isfinite(metrics["test"]["nll"])
-    assert not (tmp_path / "run" / "samples.png").exists()
+    assert (tmp_path / "run" / "samples.png").is_file()
 
 
 def test_a_recipe_that_cannot_work_fails_before_it_trains(tmp_path):

@@ -23,6 +23,7 @@ SPLITS = {"train": 1437, "validation": 180, "test": 180}
         splits=SPLITS,
         licence="CC BY 4.0 (E. Alpaydin, C. Kaynak; UCI Machine Learning Repository)",
         source="https://archive.ics.uci.edu/dataset/80",
+        version="1.0.0",
         pixel_levels=17,
     )
 )

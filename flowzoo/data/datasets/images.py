@@ -16,10 +16,12 @@ _HELD_OUT = (
 )
 
 
-def _stock_builder(name: str, data_dir: Path | None) -> Any:
+def _stock_builder(info: DatasetInfo, data_dir: Path | None) -> Any:
     import tensorflow_datasets as tfds
 
-    return tfds.builder(name, data_dir=None if data_dir is None else os.fspath(data_dir))
+    return tfds.builder(
+        f"{info.name}:{info.version}", data_dir=None if data_dir is None else os.fspath(data_dir)
+    )
 
 
 def _register_stock(info: DatasetInfo) -> None:
@@ -27,7 +29,7 @@ def _register_stock(info: DatasetInfo) -> None:
     register_dataset(info)(
         partial(
             open_tfds,
-            make_builder=partial(_stock_builder, info.name),
+            make_builder=partial(_stock_builder, info),
             feature="image",
             label="label",
             validation=f"train[-{held_out}:]",
@@ -45,6 +47,7 @@ _register_stock(
         splits={"train": 60_000, "validation": 5_000, "test": 10_000},
         licence="CC BY-SA 3.0 (Y. LeCun, C. Cortes)",
         source="http://yann.lecun.com/exdb/mnist/",
+        version="3.0.1",
     )
 )
 _register_stock(
@@ -57,6 +60,7 @@ _register_stock(
         splits={"train": 60_000, "validation": 5_000, "test": 10_000},
         licence="MIT (Zalando SE)",
         source="https://github.com/zalandoresearch/fashion-mnist",
+        version="3.0.1",
     )
 )
 _register_stock(
@@ -69,5 +73,6 @@ _register_stock(
         splits={"train": 50_000, "validation": 5_000, "test": 10_000},
         licence="none stated (A. Krizhevsky, 2009)",
         source="https://www.cs.toronto.edu/~kriz/cifar.html",
+        version="3.0.2",
     )
 )

@@ -31,6 +31,7 @@ def _register(name: str, summary: str, columns: int, splits: tuple[int, int, int
         splits=dict(zip(("train", "validation", "test"), splits, strict=True)),
         licence=licence,
         source=_SOURCE,
+        version="1.0.0",
     )
     register_dataset(info)(partial(open_tfds, make_builder=partial(_builder, name), feature="x"))
 

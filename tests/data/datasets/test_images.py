@@ -35,6 +35,7 @@ def test_a_wrong_split_of_mnist(shared_tfds):
 def test_the_catalog_agrees_with_the_stock_builders(name, tmp_path):
     builder = tfds.builder(name, data_dir=tmp_path)
     info = flowzoo.data.dataset_info(name)
+    assert str(builder.version) == info.version
     assert builder.info.features["image"].shape == info.event_shape
     assert builder.info.features["image"].np_dtype == np.dtype(info.dtype)
     assert builder.info.features["label"].num_classes == info.num_classes

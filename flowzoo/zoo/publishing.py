@@ -1,0 +1,241 @@
+"""publish: a run directory becomes a preset of a registry, measured, with a card."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+
+from flowzoo import files, plots
+from flowzoo.config import ZooConfig, load_config
+from flowzoo.data.catalog import dataset_info, list_datasets
+from flowzoo.evaluation import evaluate
+from flowzoo.index import (
+    CARD,
+    CONFIG,
+    FILES,
+    FORMAT,
+    INDEX,
+    METADATA,
+    PICTURE,
+    WEIGHTS,
+    check_name,
+    describe_preset,
+    parse_index,
+)
+from flowzoo.presets import from_pretrained
+from flowzoo.training.trainer import RECIPE, load_part
+from flowzoo.zoo.building import build
+from flowzoo.zoo.card import card
+from flowzoo.zoo.metric import metric_of
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from flowzoo.flow import Flow
+
+MOST_BYTES = 16 * 2**20
+# What half precision, or another machine, may change a metric by.
+TOLERANCE = 0.001
+
+
+def publish(
+    run_dir: str | os.PathLike,
+    registry: str | os.PathLike,
+    *,
+    recipe: str | os.PathLike | None = None,
+    data_dir: str | os.PathLike | None = None,
+    download: bool = True,
+) -> dict:
+    """Writes the flow of a run into a registry.
+
+    The weights are stored as float16 if that changes the test metric by less than 0.001, which is measured;
+    every number of the card is that of the weights as they are stored.
+
+    Args:
+        run_dir: Where `flowzoo.training.train` wrote.
+        registry: A directory, or a URL that fsspec can write to (gs://, s3://, file://).
+        recipe: The run's recipe with its card, if that was written after the run; else the run's own.
+        data_dir: Where TFDS keeps prepared data sets.
+        download: False to work offline.
+
+    Returns:
+        The preset's metadata.
+
+    Raises:
+        FileNotFoundError: If the directory holds no finished run, or the test data are not there.
+        ValueError: If the recipe is not the run's, says no licence, or the weights are too large or not those
+            that the run's metrics come from.
+        OSError: If the registry cannot be written.
+    """
+    if os.fspath(registry).startswith(("https://", "http://")):
+        raise ValueError(f"{registry} can only be read; publish to the directory or bucket behind it.")
+    run_dir = Path(run_dir)
+    if not (run_dir / "metrics.json").is_file():
+        raise FileNotFoundError(f"{run_dir} holds no finished run: it has no metrics.json.")
+    config = _recipe(run_dir, recipe)
+    check_name(config.name, str(run_dir / RECIPE))
+    metrics = files.read_json(run_dir / "metrics.json")
+    about_data = _about_data(config)
+    test = load_part(config, "test", data_dir=data_dir, download=download)
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(scratch) / config.name
+        shutil.copytree(run_dir / "preset", directory)
+        flow = from_pretrained(directory)
+        measured = evaluate(flow, test)
+        if not agree(measured, metrics["test"]):
+            raise ValueError(
+                f"The weights in {run_dir} give {measured}, its metrics.json says {metrics['test']}."
+            )
+        dtype, measured = _halve(flow, test, directory / WEIGHTS, measured)
+        _check_size(directory / WEIGHTS)
+        own = files.read_json(run_dir / "preset" / METADATA)
+        metadata = {
+            "name": config.name,
+            "test": measured,
+            "data": about_data,
+            "training_seconds": metrics["training_seconds"],
+            "epochs": metrics["epochs"],
+            "machine": metrics["machine"],
+            "parameters": flow.count_params(),
+            "weights_dtype": dtype,
+            "weights_sha256": files.sha256(directory / WEIGHTS),
+            "versions": own["versions"],
+            "recipe": config.model_dump(mode="json"),
+        }
+        files.write_json(directory / METADATA, metadata)
+        plots.save_samples(flow, test, directory / PICTURE)
+        (directory / CARD).write_text(card(files.read_json(directory / CONFIG), metadata))
+        _send(directory, registry)
+    return metadata
+
+
+def agree(one: dict, other: dict) -> bool:
+    """Whether two results of `evaluate` are the same measurement, but for rounding."""
+    key, _ = metric_of(one)
+    near = abs(one[key] - other[key]) < TOLERANCE + 1e-5 * abs(other[key])
+    return one["rows"] == other["rows"] and near
+
+
+def _recipe(run_dir: Path, path: str | os.PathLike | None) -> ZooConfig:
+    config = load_config(run_dir / RECIPE)
+    if path is None:
+        return config
+    given = load_config(path)
+    if not given.trains_as(config):
+        raise ValueError(f"{path} is not the recipe of {run_dir}: more than description and card differs.")
+    return given
+
+
+def _about_data(config: ZooConfig) -> dict[str, Any]:
+    """What a card says of the data: where from, which version, which licence, how split."""
+    from flowzoo.data import toy
+    from flowzoo.data.files import expand
+
+    source = config.data.source
+    about: dict[str, Any] = {"source": source}
+    if source in list_datasets():
+        info = dataset_info(source)
+        about |= {"version": info.version, "licence": info.licence, "url": info.source}
+    else:
+        digests = [files.sha256(path)[:12] for path in expand(source)]
+        version = f"sha256 {', '.join(digests)}"
+        about |= {"version": version, "licence": config.card.licence, "url": config.card.data_url}
+    if not about["licence"]:
+        raise ValueError(
+            f"The recipe of {config.name} must say under which licence its data are: card.licence."
+        )
+    if source in toy.NAMES:
+        about["entropy"] = toy.entropy(source)
+    return about | {part: getattr(config.data, part) for part in ("train", "validation", "test")}
+
+
+def _halve(flow: Flow, test: tf.data.Dataset, path: Path, measured: dict) -> tuple[str, dict]:
+    """Makes the weights float16, if they stay as good; the type they have then, and what was measured."""
+    if flow.variable_dtype != "float32":
+        return flow.variable_dtype, measured
+    half = path.with_name("half.weights.h5")
+    try:
+        if not _copy_as_half(path, half):
+            return "float32", measured
+        flow.load_weights(half)
+        after, key = _evaluate_or_nan(flow, test, measured), metric_of(measured)[0]
+        if abs(after[key] - measured[key]) < TOLERANCE:
+            os.replace(half, path)
+            return "float16", after
+        flow.load_weights(path)
+        return "float32", measured
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def _evaluate_or_nan(flow: Flow, test: tf.data.Dataset, measured: dict) -> dict:
+    """As `evaluate`, which refuses densities that are not finite: half precision can make a scale 0."""
+    try:
+        return evaluate(flow, test)
+    except ValueError:
+        return dict.fromkeys(measured, np.nan)
+
+
+def _copy_as_half(source: Path, target: Path) -> bool:
+    """Copies an HDF5 file with float16 for float32; False if a number does not fit."""
+    fits = True
+
+    def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        nonlocal fits
+        if isinstance(item, h5py.Group):
+            made = new.require_group(name)
+        else:
+            values = item[()]
+            if item.dtype == np.float32:
+                with np.errstate(over="ignore"):
+                    values = np.asarray(values, np.float16)
+                fits &= bool(np.isfinite(values).all())
+            made = new.create_dataset(name, data=values)
+        for key, value in item.attrs.items():
+            made.attrs[key] = value
+
+    with h5py.File(source) as old, h5py.File(target, "w") as new:
+        for key, value in old.attrs.items():
+            new.attrs[key] = value
+        old.visititems(copy)
+    return fits
+
+
+def _check_size(path: Path) -> None:
+    size = path.stat().st_size
+    if size > MOST_BYTES:
+        raise ValueError(
+            f"The weights have {size / 2**20:.1f} MiB; a preset's may have {MOST_BYTES / 2**20:.0f}. "
+            "Train a smaller flow."
+        )
+
+
+def _send(directory: Path, registry: str | os.PathLike) -> None:
+    """Puts a preset where the registry's readers see it: the files first, the index last."""
+    from fsspec.implementations.local import LocalFileSystem
+
+    from flowzoo.remote import file_system_of
+
+    file_system, root = file_system_of(os.fspath(registry))
+    if isinstance(file_system, LocalFileSystem):
+        with files.replacing_directory(Path(root) / directory.name) as beside:
+            shutil.copytree(directory, beside, dirs_exist_ok=True)
+        build(root)
+        return
+    index, presets = f"{root}/{INDEX}", {}
+    if file_system.exists(index):
+        content = json.loads(file_system.cat_file(index))
+        parse_index(content, index)
+        presets = {item["name"]: item for item in content["presets"]}
+    presets[directory.name] = describe_preset(directory)
+    for name in FILES:
+        file_system.pipe_file(f"{root}/{directory.name}/{name}", (directory / name).read_bytes())
+    content = {"format": FORMAT, "presets": [presets[name] for name in sorted(presets)]}
+    file_system.pipe_file(index, (json.dumps(content, indent=2) + "\n").encode())

@@ -1,0 +1,40 @@
+"""verify: a preset's test metric, measured again and held against its card."""
+
+from __future__ import annotations
+
+import os
+
+from flowzoo.config import ZooConfig
+from flowzoo.evaluation import evaluate
+from flowzoo.index import METADATA
+from flowzoo.presets import find_preset, from_pretrained, preset_metadata
+from flowzoo.training.trainer import load_part
+from flowzoo.zoo.publishing import agree
+
+
+def verify(
+    name: str | os.PathLike, *, data_dir: str | os.PathLike | None = None, download: bool = True
+) -> tuple[dict, dict, bool]:
+    """Evaluates a preset on its test data.
+
+    Args:
+        name: Of a preset, its URL, or its directory.
+        data_dir: Where TFDS keeps prepared data sets. Data that came from a file are looked for where the
+            recipe says, from the current directory.
+        download: False to work offline.
+
+    Returns:
+        What the card says, what was measured, and whether they agree: to 0.001, and on the same rows.
+
+    Raises:
+        FileNotFoundError: If the test data are not there.
+        ValueError: If there is no such preset, its files are damaged, or it has no recipe.
+    """
+    directory = find_preset(name)
+    metadata = preset_metadata(directory)
+    if "recipe" not in metadata:
+        raise ValueError(f"{directory / METADATA} names no recipe, hence no test data; nothing to verify.")
+    config = ZooConfig.model_validate(metadata["recipe"])
+    flow = from_pretrained(directory)
+    measured = evaluate(flow, load_part(config, "test", data_dir=data_dir, download=download))
+    return metadata["test"], measured, agree(measured, metadata["test"])
