@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,11 @@ def make_directory(path: str | os.PathLike) -> Path:
     """The directory, made if need be.
 
     Raises:
-        ValueError: If a file is in the way.
+        ValueError: If a file is in the way, or the path is a URL.
         PermissionError: If it cannot be written to.
     """
+    if re.match(r"[a-z][a-z0-9]+:/", os.fspath(path)):  # A pathlib.Path makes gs:/ of gs://.
+        raise ValueError(f"An export goes to a local directory; got {os.fspath(path)}. Copy it from there.")
     directory = Path(path)
     try:
         directory.mkdir(parents=True, exist_ok=True)

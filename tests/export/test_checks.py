@@ -1,6 +1,7 @@
 """What a user gets wrong with an export, in both formats: one clear message, and nothing is written."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,6 +34,15 @@ def test_a_file_in_the_way(flow, tmp_path, format, below):
     with pytest.raises(ValueError, match=r"file.* is in the way: it is a file"):
         flow.export(tmp_path / "file" / below, format=format)
     assert (tmp_path / "file").is_file()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("path", ["gs://bucket/models", Path("s3://bucket/models")], ids=["str", "path"])
+def test_a_bucket(flow, tmp_path, format, path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"goes to a local directory; got .*bucket/models"):
+        flow.export(path, format=format)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("format", FORMATS)
