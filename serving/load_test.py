@@ -88,7 +88,9 @@ def main() -> None:
     if arguments.command == "export":
         export(arguments.models)
         return
-    names = sorted(path.name for path in arguments.models.iterdir() if (path / "1").is_dir())
+    names = sorted(path.parent.name for path in arguments.models.glob("*/1"))
+    if not names:
+        raise SystemExit(f"{arguments.models} holds no models: write some with load_test.py export.")
     with target(arguments) as served:
         measured = [
             {"server": arguments.server, "machine": machine(), **row}
@@ -255,8 +257,8 @@ def page(rows: list[dict]) -> str:
         failed = sum(int(row["failed"]) for row in own)
         total = sum(int(row["requests"]) for row in own) + failed
         lines += [
-            f"**{server}** on {own[0]['machine']}, with the clients on the same machine; {total:,} requests, "
-            f"{failed or 'none'} failed. Latencies are 50th / 95th / 99th percentile.",
+            f"**{server}**, asked from {own[0]['machine']}; {total:,} requests, {failed or 'none'} failed. "
+            "Latencies are the 50th / 95th / 99th percentile.",
             "",
         ]
         for signature in SIGNATURES:
