@@ -5,17 +5,7 @@ import pytest
 import flowzoo
 from flowzoo import testing
 
-# A new architecture needs a line only where none of these small options fits it.
-SMALL = {
-    "couplings": 3,
-    "layers": 2,
-    "steps": 2,
-    "levels": 1,
-    "blocks": 0,
-    "bins": 4,
-    "hidden_units": (8,),
-    "channels": 4,
-}
+# A new architecture needs a line only where none of `testing.small_options` fits it.
 OPTIONS: dict[str, dict] = {}
 # Walked beside the registered ones: options that make another kind of flow.
 VARIANTS = {"glow-spline": ("glow", {"coupling": "spline"}), "nsf-ar": ("nsf", {"autoregressive": True})}
@@ -24,8 +14,7 @@ EVENTS = {"vector": (3,), "image": (4, 4, 1)}
 
 def options_of(walked):
     name, options = VARIANTS.get(walked, (walked, OPTIONS.get(walked, {})))
-    known = flowzoo.model_info(name).options
-    return name, {**{key: value for key, value in SMALL.items() if key in known}, **options}
+    return name, {**testing.small_options(name), **options}
 
 
 def events_of(walked):

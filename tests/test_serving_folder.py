@@ -1,11 +1,9 @@
 """The files of serving/: read as the programs they are for would read them."""
 
-import http.server
 import json
 import re
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import kubernetes_validate
@@ -302,62 +300,13 @@ def test_the_pod_is_as_harmless_as_can_be():
     }
 
 
-# What a server answers to GET /v1/models/NAME/labels/stable (tensorflow_serving/g3doc/api_rest.md).
-STATUS = """{{
- "model_version_status": [
-  {{
-   "version": "1",
-   "state": "{}",
-   "status": {{
-    "error_code": "OK",
-    "error_message": ""
-   }}
-  }}
- ]
-}}
-"""
-
-
-@pytest.fixture
-def probe():
-    """Runs the readiness probe against a server that answers so; returns whether the pod is ready."""
-    servers = []
-
-    def run(state):
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                known = self.path == "/v1/models/realnvp_mnist/labels/stable"
-                self.send_response(200 if known else 404)
-                self.end_headers()
-                self.wfile.write(STATUS.format(state).encode() if known else b"{}")
-
-            def log_message(self, *_):
-                pass
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever).start()
-        command = CONTAINER["readinessProbe"]["exec"]["command"]
-        script = command[-1].replace("/8501", f"/{server.server_port}")
-        return subprocess.run([*command[:-1], script], timeout=20, check=False).returncode == 0
-
-    yield run
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-def test_only_an_available_version_makes_a_pod_ready(probe):
-    assert probe("AVAILABLE")
-    assert not probe("LOADING")
-    assert not probe("END")
-
-
-def test_no_server_makes_no_pod_ready():
-    command = CONTAINER["readinessProbe"]["exec"]["command"]
-    script = command[-1].replace("/8501", "/1")
-    done = subprocess.run([*command[:-1], script], capture_output=True, timeout=20, check=False)
-    assert done.returncode != 0
+def test_readiness_asks_for_a_label_that_is_configured():
+    """What the server answers to such a path, tests/conversation/test_labels.py shows."""
+    path = CONTAINER["readinessProbe"]["httpGet"]["path"]
+    name, label = re.fullmatch(r"/v1/models/(\w+)/labels/(\w+)/metadata", path).groups()
+    text = config_texts("models.config")["kubernetes"]
+    models = text_format.Parse(text, ModelServerConfig()).model_config_list.config
+    assert label in {model.name: model for model in models}[name].version_labels
 
 
 # -- the how-to ------------------------------------------------------------------------------

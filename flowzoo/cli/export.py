@@ -13,6 +13,7 @@ from flowzoo.cli.console import examples, print_table
 EXAMPLES = examples(
     "flowzoo export runs/mine models/mine",
     "flowzoo export runs/mine models/mine --keep 3",
+    "flowzoo export runs/mine onnx/mine --format onnx",
     "flowzoo export --verify models/mine",
 )
 
@@ -26,9 +27,11 @@ def run(
     ] = None,
     base_dir: Annotated[
         Path | None,
-        typer.Argument(metavar="BASE_DIR", help="The served model's directory; versions 1, 2, ... go there."),
+        typer.Argument(
+            metavar="BASE_DIR", help="The model's directory; versions 1, 2, ... go there, or ONNX graphs."
+        ),
     ] = None,
-    format: Annotated[str, typer.Option(help="What to write.")] = "tf_saved_model",
+    format: Annotated[str, typer.Option(help="tf_saved_model or onnx.")] = "tf_saved_model",
     keep: Annotated[
         int | None,
         typer.Option(
@@ -43,10 +46,11 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Exports a flow for TF Serving.
+    """Exports a flow for TF Serving or ONNX Runtime.
 
     Writes BASE_DIR/1; when that exists BASE_DIR/2, and so on: a SavedModel with warm-up requests,
-    batching parameters and a manifest of its files.
+    batching parameters and a manifest of its files. With --format onnx four graphs that have been
+    compared with Keras: log_prob, sample, encode, decode.
     """
     if verify is not None:
         if model is not None:
@@ -54,6 +58,8 @@ def run(
         _verify(verify)
     elif model is None or base_dir is None:
         raise typer.BadParameter("An export needs MODEL and BASE_DIR.")
+    elif keep is not None and format == "onnx":
+        raise typer.BadParameter("--keep is about versions, and ONNX graphs have none.")
     else:
         _export(model, base_dir, format, keep)
 

@@ -1,4 +1,4 @@
-"""Models that the stand-in serves: each the newest version of a folder, loaded and run as TF Serving does.
+"""Models that the stand-in serves: versions of a folder, loaded and run as TF Serving does.
 
 What is wrong with a request is a `tf.errors.OpError`, with the code and the words of the real server;
 REST and gRPC translate it.
@@ -6,7 +6,10 @@ REST and gRPC translate it.
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import logging
+import math
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +21,9 @@ import tensorflow as tf
 from tensorflow.core.protobuf.config_pb2 import CallableOptions
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
+
+from flowzoo.devserver.config import folder_name, read_config
 
 PREDICT = "tensorflow/serving/predict"
 DEFAULT_SIGNATURE = "serving_default"
@@ -103,71 +109,101 @@ class Status(NamedTuple):
 
 
 class Model:
-    """The newest version in a folder that can be loaded.
+    """The versions of a folder that are to be served and can be loaded.
 
     Args:
-        name: What requests call it.
+        config: Name, version policy (the newest one by default) and labels, as in ``models.config``.
         directory: Holds the versions: 1, 2, ...
 
     Raises:
         ValueError: If no version can be loaded.
     """
 
-    def __init__(self, name: str, directory: Path):
-        self.name = name
+    def __init__(self, config: ModelConfig, directory: Path):
+        self.config = config
         self.statuses: dict[int, Status] = {}
         self._directory = directory
         self._broken: dict[int, frozenset] = {}
-        self._loaded: Version | None = None
+        # Never changed, always replaced: other threads read it.
+        self._loaded: dict[int, Version] = {}
         self.refresh()
-        if self._loaded is None:
-            reasons = "; ".join(f"{number}: {s.message}" for number, s in self.statuses.items())
-            raise ValueError(f"No version in {directory} can be loaded. {reasons}")
+        if not self._loaded:
+            reasons = [f"{number}: {status.message}" for number, status in self.statuses.items()]
+            none = f"It holds none of those to be served; write one with: flowzoo export MODEL {directory}"
+            raise ValueError(f"No version in {directory} can be loaded. {'; '.join(reasons) or none}")
+
+    @property
+    def name(self) -> str:
+        """What requests call it."""
+        return self.config.name
 
     def refresh(self) -> bool:
-        """Loads the newest version of the folder if it is another one; returns whether it did.
+        """Loads the versions that are to be served and lets go of the others; returns whether any changed.
 
-        The old one answers until then. A broken one is left alone until its files change.
+        The old ones answer until then. A broken one is left alone until its files change, and another
+        takes its place.
         """
+        before = self._loaded
+        served = self._load_wanted()
+        # With none to put in their place, the old ones stay.
+        for number in set(before) - served if served else ():
+            self._loaded = {n: version for n, version in self._loaded.items() if n != number}
+            self.statuses[number] = Status("END")
+        changed = set(self._loaded) != set(before)
+        if changed:
+            del before
+            gc.collect()  # A graph is full of cycles, and large.
+        return changed
+
+    def _load_wanted(self) -> set[int]:
+        """Loads what is to be served and is not yet; returns the numbers of all that are."""
+        policy = self.config.model_version_policy
+        named = set(policy.specific.versions)
+        most = math.inf if policy.HasField("all") or named else max(policy.latest.num_versions, 1)
+        served: set[int] = set()
         for path in sorted(_versions(self._directory), key=lambda path: -int(path.name)):
             number = int(path.name)
-            if self._loaded is not None and number == self._loaded.number:
-                return False
-            files = _fingerprint(path)
-            if self._broken.get(number) == files:
-                continue
-            if self._load(path):
-                return True
-            self._broken[number] = files
-        return False
+            is_wanted = len(served) < most and (not named or number in named)
+            if is_wanted and (number in self._loaded or self._load(path)):
+                served.add(number)
+        return served
 
     def _load(self, path: Path) -> bool:
-        number = int(path.name)
+        number, files = int(path.name), _fingerprint(path)
+        if self._broken.get(number) == files:
+            return False
         self.statuses[number] = Status("LOADING")
         try:
             version = Version(path)
         except Exception as error:  # noqa: BLE001 - whatever a broken folder raises, the server lives on.
             code = getattr(error, "error_code", tf.errors.UNKNOWN)
             self.statuses[number] = Status("END", code, str(error) or type(error).__name__)
+            self._broken[number] = files
             return False
-        old, self._loaded = self._loaded, version
+        self._loaded = {**self._loaded, number: version}
         self.statuses[number] = Status("AVAILABLE")
-        if old is not None:
-            self.statuses[old.number] = Status("END")
-            del old
-            gc.collect()  # A graph is full of cycles, and large.
         return True
 
+    def check_labels(self, config: ModelConfig) -> None:
+        """Raises a ValueError if a label is to move to a version that is not loaded."""
+        for label, number in config.version_labels.items():
+            if self.config.version_labels.get(label, number) != number and number not in self._loaded:
+                raise ValueError(
+                    f"Request to assign label to version {number} of model {self.name}, which is not "
+                    "currently available for inference"
+                )
+
     def find(self, version: int | None = None, label: str | None = None) -> Version:
-        """The loaded version, if it is the one that is asked for."""
-        if label:
-            raise _error("InvalidArgument", f"Unrecognized servable version label: {label}")
+        """The newest loaded version, or the one that is asked for."""
         loaded = self._loaded
-        assert loaded is not None, "the constructor loads one"
-        if version is not None and version != loaded.number:
-            message = f"Servable not found for request: Specific({self.name}, {version})"
-            raise _error("NotFound", message)
-        return loaded
+        if label:
+            if label not in self.config.version_labels:
+                raise _error("InvalidArgument", f"Unrecognized servable version label: {label}")
+            version = self.config.version_labels[label]
+        number = max(loaded) if version is None else version
+        if number not in loaded:
+            raise _error("NotFound", f"Servable not found for request: Specific({self.name}, {number})")
+        return loaded[number]
 
     def status(self, version: int | None = None) -> dict[int, Status]:
         """The statuses of all versions that were seen, or of one."""
@@ -181,21 +217,70 @@ class Model:
 class Models:
     """All models of a folder: ``directory/1`` is one model's, ``directory/name/1`` is one of several.
 
+    Args:
+        directory: The folder.
+        config: A ``models.config`` of TF Serving: which models of the folder are served, in which versions,
+            and the versions' labels. Read again when it changes. Without one, each model is served in its
+            newest version.
+
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is no model, or the configuration cannot be read.
     """
 
-    def __init__(self, directory: Path):
-        directory = directory.expanduser().resolve()
-        if not directory.is_dir():
-            raise ValueError(f"There is no directory {directory}.")
-        folders = [directory] if _versions(directory) else sorted(filter(_versions, directory.iterdir()))
-        if not folders:
-            raise ValueError(
-                f"{directory} holds no model: neither a version ({directory / '1'}) nor a model's folder "
-                f"({directory / 'NAME' / '1'}). Write one with: flowzoo export MODEL {directory}"
-            )
-        self._models = {folder.name: Model(folder.name, folder) for folder in folders}
+    def __init__(self, directory: Path, config: Path | None = None):
+        self._directory = directory.expanduser().resolve()
+        self._config = config
+        self._content: bytes | None = None
+        self._models: dict[str, Model] = {}
+        if not self._directory.is_dir():
+            raise ValueError(f"There is no directory {self._directory}.")
+        if config is None:
+            folders = _model_folders(self._directory)
+            models = [Model(ModelConfig(name=folder.name), folder) for folder in folders]
+            self._models = {model.name: model for model in models}
+        elif not config.is_file():
+            raise ValueError(f"There is no file {config}.")
+        else:
+            self._configure()
+
+    def refresh(self) -> None:
+        """Reads the configuration again if it has changed, and loads new versions."""
+        if self._config is not None:
+            try:
+                self._configure()
+            except (OSError, ValueError) as error:
+                logging.getLogger(__name__).warning("What was served before is still served: %s", error)
+        for model in self:
+            # A folder that changes while it is read is read again a second later.
+            with contextlib.suppress(OSError):
+                model.refresh()
+
+    def _configure(self) -> None:
+        """Takes over a changed configuration, all of it or nothing."""
+        assert self._config is not None
+        content = self._config.read_bytes() if self._config.is_file() else b""
+        if content == self._content:
+            return
+        self._content = content  # Before it is understood: what is wrong is told once.
+        try:
+            configs = read_config(content)
+            for config in configs:
+                if config.name in self._models:
+                    self._models[config.name].check_labels(config)
+            models = {
+                config.name: self._kept(config) or Model(config, self._directory / folder_name(config))
+                for config in configs
+            }
+        except ValueError as error:
+            raise ValueError(f"{self._config}: {error}") from None
+        for config in configs:
+            models[config.name].config = config
+        self._models = models
+
+    def _kept(self, config: ModelConfig) -> Model | None:
+        """The model that is served under this name, unless its folder is another now."""
+        model = self._models.get(config.name)
+        return model if model is not None and folder_name(model.config) == folder_name(config) else None
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models.values())
@@ -212,6 +297,17 @@ class Models:
         if name not in self._models:
             raise _error("NotFound", f"Could not find any versions of model {name}")
         return self._models[name].status(version)
+
+
+def _model_folders(directory: Path) -> list[Path]:
+    """The folder itself, if it holds versions, or the folders in it that do."""
+    folders = [directory] if _versions(directory) else sorted(filter(_versions, directory.iterdir()))
+    if not folders:
+        raise ValueError(
+            f"{directory} holds no model: neither a version ({directory / '1'}) nor a model's folder "
+            f"({directory / 'NAME' / '1'}). Write one with: flowzoo export MODEL {directory}"
+        )
+    return folders
 
 
 def read_tensors(request: PredictRequest) -> dict[str, np.ndarray]:

@@ -98,6 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
             name, version, label = _model(match)
             if match["metadata"]:
                 return self._metadata(name, version, label)
+            # As the server has it: a label is not looked at, and the answer tells of all versions.
             return _as_dict(status_reply(self.server.models, name, version))
         raise _invalid(f"Malformed request: {self.command} {path}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from pathlib import Path
@@ -22,18 +21,21 @@ class Server:
     """Serves exported flows over REST and gRPC, for development.
 
     It answers as TF Serving does and runs the SavedModel in a session as TF Serving does, but it does
-    not batch, has no labels, and keeps one version of each model: the newest that can be loaded. A
-    new one is loaded while the old one answers.
+    not batch. Of each model it serves the newest version that can be loaded, or those that a
+    configuration names. A new one is loaded while the old one answers.
 
     Args:
         directory: A model's folder (``directory/1/saved_model.pb``), or a folder of such folders.
+        config: A ``models.config`` of TF Serving, with versions and labels; read again when it changes. The
+            last part of a ``base_path`` is the model's folder in `directory`.
         host: Where to listen; this machine only by default.
         rest_port: 0 has one chosen.
         grpc_port: 0 has one chosen.
         poll_seconds: How often to look for new versions.
 
     Raises:
-        ValueError: If the directory holds no model that can be loaded, or a port is taken.
+        ValueError: If the directory holds no model that can be loaded, the configuration cannot be read, or
+            a port is taken.
 
     Example:
         >>> with Server("models/flights") as server:  # doctest: +SKIP
@@ -44,12 +46,13 @@ class Server:
         self,
         directory: str | os.PathLike,
         *,
+        config: str | os.PathLike | None = None,
         host: str = "127.0.0.1",
         rest_port: int = 0,
         grpc_port: int = 0,
         poll_seconds: float = 1.0,
     ):
-        self.models = Models(Path(directory))
+        self.models = Models(Path(directory), None if config is None else Path(config))
         self._poll_seconds = poll_seconds
         self._stopping = threading.Event()
         try:
@@ -91,7 +94,4 @@ class Server:
 
     def _poll(self) -> None:
         while not self._stopping.wait(self._poll_seconds):
-            for model in self.models:
-                # A folder that changes while it is read is read again a second later.
-                with contextlib.suppress(OSError):
-                    model.refresh()
+            self.models.refresh()

@@ -1,4 +1,4 @@
-"""Ships a flow: SavedModel for TF Serving."""
+"""Ships a flow: a SavedModel for TF Serving, graphs for ONNX Runtime."""
 
 import lazy_loader as lazy
 

@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from flowzoo._version import __version__
+from flowzoo.export.checks import check_weights, make_directory
 from flowzoo.export.manifest import UNITS
 from flowzoo.export.signatures import Signatures, input_specs
 from flowzoo.flow import Flow
@@ -25,7 +27,11 @@ OPSET = 18
 GRAPHS = ("log_prob", "sample", "encode", "decode")
 # How far onnxruntime may be from Keras, of the largest value.
 TOLERANCE = 1e-4
+# Weights of more bytes than this stand in a file beside each graph. A file of a graph holds at most 2 GB, and
+# masks and transposed copies of the weights need room in it as well.
+EXTERNAL_ABOVE = 2**29
 _ROWS = 16
+_WEIGHT = "weight_"
 
 
 def export_onnx(flow: Flow, directory: str | os.PathLike, *, rows: Any = None, context: Any = None) -> Path:
@@ -33,7 +39,8 @@ def export_onnx(flow: Flow, directory: str | os.PathLike, *, rows: Any = None, c
 
     `Flow.export` is the public name. Inputs and outputs have the names and shapes of the served signatures,
     any number of rows. One seed gives the sample that it gives in Keras. Each graph is checked, run by
-    onnxruntime and compared with Keras; only when all four agree do the files appear.
+    onnxruntime and compared with Keras; only when all four agree do the files appear. More than 512 MB of
+    weights stand beside each graph, in ``log_prob.onnx.data`` and so on: keep the two together.
 
     Args:
         flow: The flow.
@@ -46,22 +53,28 @@ def export_onnx(flow: Flow, directory: str | os.PathLike, *, rows: Any = None, c
 
     Raises:
         ImportError: Without the extra ``onnx``.
-        ValueError: If an op has no counterpart in ONNX (the message names it), or the results differ.
+        ValueError: If an op has no counterpart in ONNX (the message names it), the results differ, weights
+            are not finite, or a file is in the way.
     """
     _check_installed()
-    directory = Path(directory)
+    check_weights(flow)
+    is_large = sum(weight.value.numpy().nbytes for weight in flow.weights) > EXTERNAL_ABOVE
     functions = Signatures(flow, checked=False).functions()
     concrete = {name: functions[name].get_concrete_function() for name in GRAPHS}
     inputs = _inputs(flow, concrete, rows, context)
-    directory.mkdir(parents=True, exist_ok=True)
+    directory = make_directory(directory)
     beside = Path(tempfile.mkdtemp(prefix=".writing-", dir=directory))
     try:
         for name in GRAPHS:
-            model = _convert(name, functions[name], concrete[name])
-            _save(model, _properties(flow, name, concrete[name]), beside / f"{name}.onnx")
-            _compare(name, concrete[name], inputs, beside / f"{name}.onnx")
-        for name in GRAPHS:
-            os.replace(beside / f"{name}.onnx", directory / f"{name}.onnx")
+            path, specs = beside / f"{name}.onnx", list(input_specs(concrete[name]).values())
+            if is_large:
+                model = _convert(name, *_with_weights_as_inputs(flow, functions[name], specs))
+                _move_weights_beside(flow, model, f"{path.name}.data")
+            else:
+                model = _convert(name, functions[name], specs)
+            _save(model, _properties(flow, name, concrete[name]), path)
+            _compare(name, concrete[name], inputs, path)
+        _publish(beside, directory)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return directory
@@ -100,7 +113,7 @@ def _inputs(flow, functions, rows, context):
     return {key: value.astype(specs[key].dtype.as_numpy_dtype) for key, value in inputs.items()}
 
 
-def _convert(name, function, concrete):
+def _convert(name, function, specs):
     import onnx
     import tf2onnx
 
@@ -109,7 +122,6 @@ def _convert(name, function, concrete):
     # It logs what it cannot convert, and goes on; we look, and stop.
     logger.setLevel(logging.CRITICAL)
     try:
-        specs = list(input_specs(concrete).values())
         model, _ = tf2onnx.convert.from_function(
             function, specs, opset=OPSET, custom_op_handlers={"SelectV2": (_select, [])}
         )
@@ -136,8 +148,46 @@ def _save(model, properties, path):
 
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, properties)
-    onnx.checker.check_model(model)
     onnx.save_model(model, str(path))
+    onnx.checker.check_model(str(path))
+
+
+def _with_weights_as_inputs(flow, function, specs):
+    """The function with the weights as further inputs: as constants they would not fit into a GraphDef."""
+    weights = [tf.TensorSpec(w.shape, w.dtype, f"{_WEIGHT}{i}") for i, w in enumerate(flow.weights)]
+
+    def apart(*tensors):
+        values = list(zip(flow.weights, tensors[len(specs) :], strict=True))
+        with keras.StatelessScope(state_mapping=values):
+            return function.python_function(*tensors[: len(specs)])
+
+    all_specs = [*specs, *weights]
+    return tf.function(apart, input_signature=all_specs, autograph=False), all_specs
+
+
+def _move_weights_beside(flow, model, file_name):
+    """Makes constants of the inputs that are weights; `_save` writes them into the file."""
+    import onnx
+
+    used = {name for node in _nodes(model.graph) for name in node.input}
+    for value in [value for value in model.graph.input if value.name.startswith(_WEIGHT)]:
+        model.graph.input.remove(value)
+        if value.name in used:
+            weight = flow.weights[int(value.name.removeprefix(_WEIGHT))]
+            tensor = onnx.numpy_helper.from_array(weight.value.numpy(), value.name)
+            onnx.external_data_helper.set_external_data(tensor, file_name)
+            model.graph.initializer.append(tensor)
+
+
+def _publish(beside, directory):
+    """Moves the files to where they belong: data first, for a graph needs them, and none of an old export."""
+    for name in GRAPHS:
+        data = f"{name}.onnx.data"
+        if (beside / data).exists():
+            os.replace(beside / data, directory / data)
+        else:
+            (directory / data).unlink(missing_ok=True)
+        os.replace(beside / f"{name}.onnx", directory / f"{name}.onnx")
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:

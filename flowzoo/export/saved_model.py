@@ -7,10 +7,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from flowzoo.export.batching import batch_sizes, write_batching_params
+from flowzoo.export.checks import check_weights, make_directory
 from flowzoo.export.manifest import numbered_versions, write_manifest
 from flowzoo.export.signatures import Signatures, describe
 from flowzoo.export.warmup import write_warmup_requests
@@ -31,7 +33,7 @@ def export_saved_model(
     Args:
         flow: The flow.
         base_dir: The model's base directory.
-        version: A number not yet there; the next one by default.
+        version: A number not yet there, 0 or more; the next one by default.
         keep: How many versions to keep, counted from the highest number: older ones are removed once
             the new one is in place, and never the new one. All by default.
 
@@ -39,12 +41,15 @@ def export_saved_model(
         The directory of the version.
 
     Raises:
-        ValueError: If the version exists, `keep` is below 1, or a layer of the flow compiles with XLA.
+        ValueError: If the version exists or is no number, `keep` is below 1, weights are not finite, a file
+            is in the way, or a layer of the flow compiles with XLA.
     """
-    if keep is not None and keep < 1:
-        raise ValueError(f"keep must be at least 1 version; got {keep}. Leave it out to keep all.")
-    base = Path(base_dir)
-    base.mkdir(parents=True, exist_ok=True)
+    if keep is not None and not (_is_whole(keep) and keep >= 1):
+        raise ValueError(f"keep must be at least 1 version; got {keep!r}. Leave it out to keep all.")
+    if version is not None and not (_is_whole(version) and version >= 0):
+        raise ValueError(f"version must be a whole number, 0 or more; got {version!r}.")
+    check_weights(flow)
+    base = make_directory(base_dir)
     if version is not None and (base / str(version)).exists():
         raise ValueError(f"{base / str(version)} exists; choose another version, or leave it out.")
     beside = Path(tempfile.mkdtemp(prefix=".writing-", dir=base))
@@ -57,6 +62,10 @@ def export_saved_model(
     if keep is not None:
         _remove_old(base, keep, published)
     return published
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def _write(flow: Flow, directory: Path) -> None:

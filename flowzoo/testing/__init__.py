@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flowzoo.testing.files import check_onnx, check_saved_model, check_saving
-from flowzoo.testing.flows import contexts, make_flow, make_new_flow, perturb, raw_rows
+from flowzoo.testing.flows import contexts, make_flow, make_new_flow, perturb, raw_rows, small_options
 from flowzoo.testing.mathematics import (
     check_bijector,
     check_context,
@@ -101,4 +101,5 @@ __all__ = [
     "make_new_flow",
     "perturb",
     "raw_rows",
+    "small_options",
 ]

@@ -12,7 +12,24 @@ import tensorflow as tf
 from flowzoo import random
 from flowzoo.flow import Flow
 from flowzoo.layers import Dequantize, Logit
-from flowzoo.registry import create_model
+from flowzoo.registry import create_model, model_info
+
+# Of these a small flow takes the options that its architecture has.
+_SMALL = {
+    "couplings": 3,
+    "layers": 2,
+    "steps": 2,
+    "levels": 1,
+    "blocks": 0,
+    "bins": 4,
+    "hidden_units": (8,),
+    "channels": 4,
+}
+
+
+def small_options(name: str) -> dict[str, Any]:
+    """Options of `create_model` that make a small flow of a registered architecture."""
+    return {key: value for key, value in _SMALL.items() if key in model_info(name).options}
 
 
 def make_flow(

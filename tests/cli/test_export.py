@@ -26,6 +26,16 @@ def test_keep(succeed, preset, tmp_path):
     assert {path.name for path in (tmp_path / "served").iterdir()} == {"2", "3"}
 
 
+def test_onnx(succeed, preset, tmp_path):
+    assert succeed("export", preset, "graphs", "--format", "onnx") == "wrote graphs\n"
+    assert {path.stem for path in (tmp_path / "graphs").iterdir()} == {
+        "log_prob",
+        "sample",
+        "encode",
+        "decode",
+    }
+
+
 def test_verify(succeed, fail, preset, tmp_path):
     succeed("export", preset, "served")
     assert succeed("export", "--verify", "served").startswith("ok: ")
@@ -40,6 +50,7 @@ def test_mistakes(fail, preset, tmp_path):
     assert "no directory nowhere" in fail("export", "--verify", "nowhere")
     assert "--keep" in fail("export", preset, "served", "--keep", "0")
     assert "format" in fail("export", preset, "served", "--format", "pickle")
+    assert "ONNX graphs have none" in fail("export", preset, "served", "--format", "onnx", "--keep", "2")
     assert "no preset 'nope'" in fail("export", "nope", "served")
     (tmp_path / "file").touch()
     assert "in the way" in fail("export", preset, "file")

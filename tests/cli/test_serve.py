@@ -43,4 +43,5 @@ def test_mistakes(fail, tmp_path):
     assert "There is no directory nope" in fail("serve", "nope")
     (tmp_path / "empty").mkdir()
     assert "holds no model" in fail("serve", "empty")
+    assert "There is no file nope.config" in fail("serve", "empty", "--config", "nope.config")
     assert "--port" in fail("serve", "empty", "--port", "70000")

@@ -1,6 +1,7 @@
 """Three tiny flows, exported once, and the servers that serve them: the stand-in and the real one."""
 
 import contextlib
+import functools
 import os
 import shutil
 import socket
@@ -15,14 +16,20 @@ import pytest
 
 from flowzoo import Flow, random
 from flowzoo.client import Client, ServingError
-from flowzoo.testing import contexts, make_flow, raw_rows
+from flowzoo.testing import contexts, make_flow, perturb, raw_rows
 
 STAND_IN, REAL = "stand-in", "tensorflow_model_server"
 BINARY = os.environ.get("FLOWZOO_TF_SERVING") or shutil.which(REAL)
 NO_BINARY = f"no {REAL} on the PATH, and FLOWZOO_TF_SERVING names none"
 MARKS = [pytest.mark.serving, pytest.mark.skipif(BINARY is None, reason=NO_BINARY)]
 SERVERS = [STAND_IN, pytest.param(REAL, marks=MARKS)]
-_FLAGS = ["--file_system_poll_wait_seconds=1", "--max_num_load_retries=0", "--grpc_max_threads=64"]
+_FLAGS = [
+    "--file_system_poll_wait_seconds=1",
+    "--model_config_file_poll_wait_seconds=1",
+    "--allow_version_labels_for_unavailable_models=true",
+    "--max_num_load_retries=0",
+    "--grpc_max_threads=64",
+]
 _PATIENCE = 60.0
 
 
@@ -47,31 +54,32 @@ class Served(NamedTuple):
 
 
 @contextlib.contextmanager
-def serving(kind: str, directory: Path) -> Iterator[Served]:
-    """A server of all the models in a directory."""
+def serving(kind: str, directory: Path, config: Path | None = None) -> Iterator[Served]:
+    """A server of all the models in a directory, as a models.config says if there is one."""
     start = _stand_in if kind == STAND_IN else _real
-    with start(directory) as served:
+    with start(directory, config) as served:
         for folder in directory.iterdir():
             served.wait_for(folder.name, 1)
         yield served
 
 
 @contextlib.contextmanager
-def _stand_in(directory):
+def _stand_in(directory, config):
     from flowzoo.devserver import Server
 
-    with Server(directory, poll_seconds=0.2) as server:
+    with Server(directory, config=config, poll_seconds=0.2) as server:
         yield Served(f"http://{server.rest_address}", f"grpc://{server.grpc_address}")
 
 
 @contextlib.contextmanager
-def _real(directory):
-    models = [
-        f'config {{ name: "{folder.name}" base_path: "{folder}" model_platform: "tensorflow" }}'
-        for folder in directory.iterdir()
-    ]
-    config = directory.with_suffix(".config")
-    config.write_text(f"model_config_list {{ {' '.join(models)} }}", encoding="utf-8")
+def _real(directory, config):
+    if config is None:
+        config = directory.with_suffix(".config")
+        models = [
+            f'config {{ name: "{folder.name}" base_path: "{folder}" model_platform: "tensorflow" }}'
+            for folder in directory.iterdir()
+        ]
+        config.write_text(f"model_config_list {{ {' '.join(models)} }}", encoding="utf-8")
     http, grpc = _free_port(), _free_port()
     command = [BINARY, f"--port={grpc}", f"--rest_api_port={http}", f"--model_config_file={config}", *_FLAGS]
     with directory.with_suffix(".log").open("wb") as log:
@@ -162,11 +170,28 @@ def server(request, zoo) -> Iterator[Served]:
 
 
 @pytest.fixture(params=SERVERS)
+def start(request) -> Callable:
+    """`serving` of one kind of server: ``with start(directory) as served``."""
+    return functools.partial(serving, request.param)
+
+
+@pytest.fixture(params=SERVERS)
 def vector_server(request, zoo, tmp_path) -> Iterator[tuple[Served, Path]]:
     """A server of a copy of the vector flow, and that model's folder, where versions come and go."""
     shutil.copytree(zoo / "vector", tmp_path / "zoo" / "vector")
     with serving(request.param, tmp_path / "zoo") as served:
         yield served, tmp_path / "zoo" / "vector"
+
+
+@pytest.fixture(scope="session")
+def other(known, tmp_path_factory) -> tuple[Path, np.ndarray]:
+    """Another vector flow, exported, and its densities of the same rows."""
+    flow = make_flow("realnvp", (2,), dtype="float32", couplings=2, hidden_units=(4,))
+    flow.use_xla = False
+    perturb(flow, 0.3, seed=1)
+    wanted = flow.log_prob(known["vector"].x).numpy()
+    assert not np.allclose(wanted, known["vector"].log_prob, rtol=1e-4, atol=1e-4)
+    return flow.export(tmp_path_factory.mktemp("other")), wanted
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from flowzoo.client import RefusedError
-from flowzoo.testing import make_flow, perturb
 
 TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
 
@@ -65,17 +64,6 @@ class Load:
         self._pool.shutdown()
         for work in self._work:
             work.result()  # Raises what the client raised.
-
-
-@pytest.fixture(scope="module")
-def other(known, tmp_path_factory):
-    """Another vector flow, exported, and its densities of the same rows."""
-    flow = make_flow("realnvp", (2,), dtype="float32", couplings=2, hidden_units=(4,))
-    flow.use_xla = False
-    perturb(flow, 0.3, seed=1)
-    wanted = flow.log_prob(known["vector"].x).numpy()
-    assert not np.allclose(wanted, known["vector"].log_prob, **TOLERANCE)
-    return flow.export(tmp_path_factory.mktemp("other")), wanted
 
 
 def swap(vector_server, known, other, publish, versions, pause, **load):

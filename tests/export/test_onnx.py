@@ -65,6 +65,38 @@ def test_the_file_says_what_it_is(exported):
     assert [value.name for value in [*model.graph.input, *model.graph.output]] == ["x", "log_prob"]
 
 
+def test_large_weights_stand_in_a_file_beside_the_graph(flow, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "EXTERNAL_ABOVE", 0)
+    flow.export(tmp_path, format="onnx")
+    assert {path.name for path in tmp_path.iterdir()} == NAMES | {f"{name}.data" for name in NAMES}
+    model = onnx.load(tmp_path / "log_prob.onnx", load_external_data=False)
+    outside = [tensor for tensor in model.graph.initializer if tensor.external_data]
+    weights = sum(weight.numpy().nbytes for weight in flow.trainable_weights)
+    assert len(outside) >= len(flow.trainable_weights)
+    assert (tmp_path / "log_prob.onnx.data").stat().st_size >= weights
+    assert [value.name for value in model.graph.input] == ["x"]
+    seed = flowzoo.random.row_seeds(7, 9)
+    got = run(tmp_path, "sample", seed=seed, temperature=np.full(9, 0.7, "f"))
+    np.testing.assert_allclose(got, flow.sample(seed=seed, temperature=0.7), rtol=1e-5, atol=1e-5)
+    monkeypatch.undo()
+    flow.export(tmp_path, format="onnx")
+    assert {path.name for path in tmp_path.iterdir()} == NAMES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "event", "options"),
+    [
+        ("maf", (11,), {"steps": 2, "hidden_units": (14,)}),
+        ("glow", (4, 4, 1), {"levels": 1, "steps": 1, "channels": 4}),
+        ("nsf", (3,), {"steps": 1, "bins": 4}),
+    ],
+)
+def test_large_weights_of_other_architectures(name, event, options, monkeypatch):
+    monkeypatch.setattr(module, "EXTERNAL_ABOVE", 0)
+    testing.check_onnx(testing.make_flow(name, event, dtype="float32", **options))
+
+
 def test_images_are_pixels(tmp_path):
     flow = testing.make_flow("realnvp", (4, 4, 1), dtype="float32", levels=1, channels=2, blocks=0)
     directory = flow.export(tmp_path, format="onnx")

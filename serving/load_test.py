@@ -1,0 +1,294 @@
+"""How fast a server answers: rows a second and latency by model, signature, protocol, rows and clients.
+
+    python serving/load_test.py export models       # fits three small flows briefly and exports them
+    python serving/load_test.py measure models      # starts `flowzoo serve` on them, and measures
+
+`flowzoo serve` is a stand-in in Python that does not batch: its figures are no figures of TensorFlow Serving.
+To measure a real server, start it on the same folder, batching on or off, and say what it is:
+
+    python serving/load_test.py measure models --server "TensorFlow Serving 2.21.0, batching on" \\
+        --http http://127.0.0.1:8501 --grpc grpc://127.0.0.1:8500
+
+Each client is a thread with a `flowzoo.client.Client` of its own that asks again as soon as it is answered.
+So the times are what a Python caller waits, the writing and reading of JSON included; and all clients share
+one interpreter, which is soon busier than a real server. Results go to load_test.csv, where they replace
+former ones of the same server, and from there to README.md.
+
+Not locust: it lives on gevent, under which gRPC runs by a patch that its makers call experimental.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import functools
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+from flowzoo.client import Client, ServingError
+
+HERE = Path(__file__).parent
+STAND_IN = "flowzoo serve (stand-in)"
+# Name to architecture and data.
+MODELS = {
+    "realnvp_digits": ("realnvp", "digits", {"pixel_levels": 17}),
+    "maf_wdbc": ("maf", "wdbc", {}),
+    "nsf_wdbc": ("nsf", "wdbc", {}),
+}
+SIGNATURES = ("log_prob", "sample")
+ROWS = (1, 64, 512)
+CLIENTS = (1, 8)
+FIELDS = ["server", "machine", "model", "signature", "protocol", "rows", "clients", "requests", "failed"]
+FIELDS += ["rows_a_second", "p50_ms", "p95_ms", "p99_ms"]
+
+
+class Target(NamedTuple):
+    """A server: its addresses, and its process if that is on this machine."""
+
+    http: str
+    grpc: str
+    pid: int | None = None
+
+    def address(self, protocol: str) -> str:
+        return self.http if protocol == "REST" else self.grpc
+
+
+def main() -> None:
+    """Exports, or measures and writes the tables."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("export", help="fit three small flows and export them").add_argument(
+        "models", type=Path
+    )
+    measuring = commands.add_parser("measure", help="measure a server of these models")
+    measuring.add_argument("models", type=Path, help="the folder that is served")
+    measuring.add_argument("--seconds", type=float, default=2.0, help="of each of the measurements")
+    measuring.add_argument("--server", default=STAND_IN, help="what the server is called in the table")
+    measuring.add_argument("--out", type=Path, default=HERE, help="where load_test.csv and README.md are")
+    add_target(measuring)
+    arguments = parser.parse_args()
+    if arguments.command == "export":
+        export(arguments.models)
+        return
+    names = sorted(path.parent.name for path in arguments.models.glob("*/1"))
+    if not names:
+        raise SystemExit(f"{arguments.models} holds no models: write some with load_test.py export.")
+    with target(arguments) as served:
+        measured = [
+            {"server": arguments.server, "machine": machine(), **row}
+            for name in names
+            for row in measure(served, name, arguments.seconds)
+        ]
+    rows = [row for row in read(arguments.out) if row["server"] != arguments.server] + measured
+    with open(arguments.out / "load_test.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        writer.writeheader()
+        writer.writerows(rows)
+    write_block(arguments.out / "README.md", "load test", page(read(arguments.out)))
+
+
+# -- the models ----------------------------------------------------------------------------------
+def export(directory: Path) -> None:
+    """Three small flows, fitted for a few seconds: what they have learned changes nothing of their speed."""
+    import flowzoo
+
+    for name, (architecture, data, options) in MODELS.items():
+        rows = load(data)
+        flow = flowzoo.create_model(architecture, rows.shape[1:], **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # About ties between rows, which matter to a density only.
+            flow.fit(rows, epochs=3, batch_size=128, verbose=0)
+        print("wrote", flow.export(directory / name), f"({flow.count_params():,} parameters)", flush=True)
+
+
+def load(data: str) -> np.ndarray:
+    """1,797 digits of 8 x 8 pixels, or Wisconsin's table, 569 rows of 30 columns; both of scikit-learn."""
+    from sklearn.datasets import load_breast_cancer, load_digits
+
+    if data == "digits":
+        return load_digits().images[..., None].astype("uint8")
+    return load_breast_cancer().data.astype("float32")
+
+
+# -- the server ----------------------------------------------------------------------------------
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """Options that name a server which runs already."""
+    parser.add_argument("--http", help="of a server that runs already: http://127.0.0.1:8501")
+    parser.add_argument("--grpc", help="of a server that runs already: grpc://127.0.0.1:8500")
+    parser.add_argument("--pid", type=int, help="its process, if it is on this machine")
+
+
+@contextlib.contextmanager
+def target(arguments: argparse.Namespace) -> Iterator[Target]:
+    """The server that is named, or the stand-in."""
+    if (arguments.http is None) != (arguments.grpc is None):
+        raise SystemExit("Name both --http and --grpc, or neither.")
+    if arguments.http is not None:
+        yield Target(arguments.http, arguments.grpc, arguments.pid)
+        return
+    command = [sys.executable, "-c", "from flowzoo.cli import main; main()", "serve", str(arguments.models)]
+    command += ["--port", "0", "--grpc-port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        lines = []
+        while not lines or not lines[-1].startswith("gRPC "):
+            lines.append(process.stdout.readline())
+            if not lines[-1]:
+                raise SystemExit(f"flowzoo serve {arguments.models} did not start.")
+        http = lines[0].removeprefix("REST ").partition("/v1/")[0]
+        yield Target(http, f"grpc://{lines[-1].removeprefix('gRPC ').strip()}", process.pid)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+
+
+# -- measuring -----------------------------------------------------------------------------------
+def measure(served: Target, name: str, seconds: float) -> Iterator[dict]:
+    """A row of the table for each signature, protocol, number of rows and of clients."""
+    with Client(served.http, name) as client:
+        x = client.sample(max(ROWS), seed=0)
+        if client.metadata()["log_prob"].inputs["x"].dtype == "uint8":
+            x = np.floor(x)
+    for signature in SIGNATURES:
+        for rows in ROWS:
+            for clients in CLIENTS:
+                for protocol in ("REST", "gRPC"):
+                    ask = asking(signature, x[:rows])
+                    url = served.address(protocol)
+                    connect = functools.partial(Client, url, name, retries=0)
+                    figures = run(connect, ask, clients, seconds, rows)
+                    row = {"model": name, "signature": signature, "protocol": protocol, "rows": rows}
+                    print(row := {**row, "clients": clients, **figures}, flush=True)
+                    yield row
+
+
+def asking(signature: str, x: np.ndarray) -> Callable[[Client], object]:
+    """A request for so many rows."""
+    if signature == "sample":
+        return lambda client: client.sample(len(x), seed=1)
+    return lambda client: client.log_prob(x)
+
+
+def run(connect: Callable[[], Client], ask: Callable, clients: int, seconds: float, rows: int) -> dict:
+    """Lets so many clients ask for so many seconds; a request that is under way at the end counts as well."""
+    ready = threading.Barrier(clients + 1)
+
+    def work() -> tuple[list[float], int, float]:
+        taken, failed = [], 0
+        with connect() as client:
+            ask(client)  # Opens the connection.
+            ready.wait()
+            end = time.perf_counter() + seconds
+            while (before := time.perf_counter()) < end:
+                try:
+                    ask(client)
+                except ServingError:
+                    failed += 1
+                else:
+                    taken.append(time.perf_counter() - before)
+            return taken, failed, time.perf_counter()
+
+    with ThreadPoolExecutor(clients) as pool:
+        working = [pool.submit(work) for _ in range(clients)]
+        ready.wait(60)
+        start = time.perf_counter()
+        done = [future.result() for future in working]
+    taken = [seconds for one, _, _ in done for seconds in one]
+    p50, p95, p99 = np.percentile(np.multiply(taken, 1e3), [50, 95, 99]) if taken else [np.nan] * 3
+    return {
+        "requests": len(taken),
+        "failed": sum(failed for _, failed, _ in done),
+        "rows_a_second": round(rows * len(taken) / (max(end for _, _, end in done) - start), 1),
+        "p50_ms": round(p50, 2),
+        "p95_ms": round(p95, 2),
+        "p99_ms": round(p99, 2),
+    }
+
+
+def machine() -> str:
+    """What the figures were taken on."""
+    versions = [f"{name} {version(name)}" for name in ("tensorflow", "flowzoo")]
+    return ", ".join([f"{os.cpu_count()} cores ({processor()})", *versions])
+
+
+def processor() -> str:
+    """Its name where Linux tells it, or the architecture."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+# -- the tables ----------------------------------------------------------------------------------
+def read(directory: Path) -> list[dict]:
+    """The results so far."""
+    path = directory / "load_test.csv"
+    if not path.is_file():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def page(rows: list[dict]) -> str:
+    """Two tables for each server."""
+    lines = []
+    for server in dict.fromkeys(row["server"] for row in rows):
+        own = [row for row in rows if row["server"] == server]
+        failed = sum(int(row["failed"]) for row in own)
+        total = sum(int(row["requests"]) for row in own) + failed
+        lines += [
+            f"**{server}**, asked from {own[0]['machine']}; {total:,} requests, {failed or 'none'} failed. "
+            "Latencies are the 50th / 95th / 99th percentile.",
+            "",
+        ]
+        for signature in SIGNATURES:
+            head = ["model", f"rows a `{signature}`", "clients", "REST rows/s", "ms", "gRPC rows/s", "ms"]
+            lines += [f"| {' | '.join(head)} |", "|---" * 3 + "|---:" * 4 + "|"]
+            asked = [row for row in own if row["signature"] == signature]
+            cells = {(r["model"], r["rows"], r["clients"], r["protocol"]): r for r in asked}
+            for model, number, clients in dict.fromkeys(key[:3] for key in cells):
+                pair = [cells[model, number, clients, protocol] for protocol in ("REST", "gRPC")]
+                figures = " | ".join(f"{float(row['rows_a_second']):,.0f} | {latency(row)}" for row in pair)
+                lines.append(f"| `{model}` | {number} | {clients} | {figures} |")
+            lines.append("")
+    return "\n".join(lines).strip()
+
+
+def latency(row: dict) -> str:
+    """Three percentiles."""
+    values = [float(row[key]) for key in ("p50_ms", "p95_ms", "p99_ms")]
+    return " / ".join(f"{value:.3g}" if value < 100 else f"{value:,.0f}" for value in values)
+
+
+def write_block(path: Path, name: str, text: str) -> None:
+    """Puts the text between a page's markers ``<!-- name: begin -->`` and ``<!-- name: end -->``."""
+    begin, end = (f"<!-- {name}: {side} -->" for side in ("begin", "end"))
+    before, found, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise SystemExit(f"{path} lacks the markers {begin} and {end}.")
+    path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
