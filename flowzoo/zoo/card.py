@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flowzoo.config import ZooConfig, dump_config
+import yaml
+
+from flowzoo.config import ZooConfig
 from flowzoo.index import PICTURE, WEIGHTS
 from flowzoo.registry import ModelInfo, model_info
 from flowzoo.zoo.metric import metric_of, with_error
@@ -19,6 +21,8 @@ def card(config: dict, metadata: dict) -> str:
     """
     recipe, info = ZooConfig.model_validate(metadata["recipe"]), model_info(config["architecture"])
     name = metadata["name"]
+    # As it was when the preset was made: of a later flowzoo a recipe may have more keys.
+    written = yaml.safe_dump(metadata["recipe"], sort_keys=False)
     parts = [
         f"# {name}",
         "Written by `flowzoo zoo build`; do not edit.",
@@ -31,7 +35,7 @@ def card(config: dict, metadata: dict) -> str:
         _limits(config, metadata, recipe),
         "## How it was made",
         _making(metadata, recipe),
-        f"`flowzoo train {name}.yaml` with this recipe:\n\n```yaml\n{dump_config(recipe)}```",
+        f"`flowzoo train {name}.yaml` with this recipe:\n\n```yaml\n{written}```",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
