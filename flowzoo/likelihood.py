@@ -42,7 +42,7 @@ class LikelihoodModel(keras.Model):
         super().__init__(autocast=False, **kwargs)
         # Keras's own training over several workers does not work (keras#20585): it is to think that there is
         # one device, and `ReplicaLoop` shares what it does.
-        self._strategy = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
+        self._strategy: Any = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
         self._distribute_strategy = None
         self.event_shape = tuple(int(size) for size in event_shape)
         self.context_shape = None if context_shape is None else tuple(int(s) for s in context_shape)

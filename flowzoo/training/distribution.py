@@ -124,7 +124,7 @@ def wait_for_all(strategy: tf.distribute.Strategy | None) -> None:
 
 def _workers(strategy: tf.distribute.Strategy | None) -> tuple[int, int]:
     """How many workers there are, and which of them this is."""
-    resolver = getattr(strategy, "cluster_resolver", None)
+    resolver: Any = getattr(strategy, "cluster_resolver", None)
     cluster = {} if resolver is None else resolver.cluster_spec().as_dict()
     if not cluster:
         return 1, 0
