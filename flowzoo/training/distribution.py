@@ -118,7 +118,7 @@ def wait_for_all(strategy: tf.distribute.Strategy | None) -> None:
     def arrive() -> Any:
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.constant(1.0))
 
-    if strategy is not None:
+    if strategy is not None and _workers(strategy)[0] > 1:
         strategy.run(arrive)
 
 
