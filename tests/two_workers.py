@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 import flowzoo
+from flowzoo.training import distribution
 
 ROWS = np.random.default_rng(0).normal(3.0, 2.0, (200, 2)).astype("float32")
 
@@ -69,3 +70,4 @@ if __name__ == "__main__":
     flow = train(sys.argv[1])
     if several:
         print(*messages(flow), stock(), sep="\n---\n")
+        distribution.wait_for_all(strategy)
