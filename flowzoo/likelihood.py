@@ -28,8 +28,8 @@ class LikelihoodModel(keras.Model):
     in nats for vectors, in bits per dimension for images, so that gradients have one size for all image
     sizes.
 
-    Made under the scope of a `tf.distribute` strategy, it shares each batch of `fit` and `evaluate` between the
-    strategy's replicas, and takes the steps that a single device would take.
+    Made under the scope of a `tf.distribute` strategy, it shares each batch of `fit` and `evaluate` between
+    its replicas, and takes the steps that a single device would take.
 
     Attributes:
         use_xla: Whether fitting and inference are compiled with XLA. By default where that measured
