@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from flowzoo import adapt, checks, loop, reversible
+from flowzoo import adapt, checks, loop, replicas, reversible
 from flowzoo.skipped_steps import SkippedSteps
 
 if keras.backend.backend() != "tensorflow":
@@ -27,6 +28,9 @@ class LikelihoodModel(keras.Model):
     in nats for vectors, in bits per dimension for images, so that gradients have one size for all image
     sizes.
 
+    Made under the scope of a `tf.distribute` strategy, it shares each batch of `fit` and `evaluate` between
+    its replicas, and takes the steps that a single device would take.
+
     Attributes:
         use_xla: Whether fitting and inference are compiled with XLA. By default where that measured
             faster: everywhere but on images on a CPU.
@@ -41,6 +45,10 @@ class LikelihoodModel(keras.Model):
 
     def __init__(self, event_shape: Sequence[int], context_shape: Sequence[int] | None, **kwargs: Any):
         super().__init__(autocast=False, **kwargs)
+        # Keras's own training over several workers does not work (keras#20585): it is to think that there is
+        # one device, and `ReplicaLoop` shares what it does.
+        self._strategy: Any = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
+        self._distribute_strategy = None
         self.event_shape = tuple(int(size) for size in event_shape)
         self.context_shape = None if context_shape is None else tuple(int(s) for s in context_shape)
         self.use_xla = not self.is_image or bool(tf.config.list_physical_devices("GPU"))
@@ -103,10 +111,9 @@ class LikelihoodModel(keras.Model):
                 log-likelihood, in nats and for images in bits per dimension.
 
         Raises:
-            ValueError: If a loss or metrics are given, or `memory_efficient` for a flow with dropout.
+            ValueError: If a loss or metrics are given, or `memory_efficient` for a flow with dropout; if the
+                flow was made under a strategy's scope and the optimizer was not.
         """
-        if optimizer == "auto":
-            optimizer = keras.optimizers.Adam(1e-3, global_clipnorm=1.0 if self.is_image else 5.0)
         for key in ("loss", "metrics", "weighted_metrics"):
             if kwargs.pop(key, None) is not None:
                 raise ValueError(f"A flow's loss and metric is its negative log-likelihood; leave {key} out.")
@@ -118,7 +125,14 @@ class LikelihoodModel(keras.Model):
         self._choose_steps = steps_per_execution == "auto"
         if not self._choose_steps:
             kwargs["steps_per_execution"] = steps_per_execution
-        super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+        with self._scope():
+            if optimizer == "auto":
+                optimizer = keras.optimizers.Adam(1e-3, global_clipnorm=1.0 if self.is_image else 5.0)
+            super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
+            if self._strategy is not None:
+                self._check_optimizer()
+                # The first step is too late: it runs in a replica.
+                self.optimizer.build(self.trainable_variables)
 
     def get_compile_config(self) -> dict:
         """What a saved flow is compiled with again when it is loaded."""
@@ -133,9 +147,10 @@ class LikelihoodModel(keras.Model):
 
     def compile_from_config(self, config: dict) -> None:
         """Compiles a loaded flow as the saved one was."""
-        optimizer = keras.saving.deserialize_keras_object(config.pop("optimizer"))
-        self.compile(optimizer, **config)
-        self.optimizer.build(self.trainable_variables)
+        optimizer = config.pop("optimizer")
+        with self._scope():
+            self.compile(keras.saving.deserialize_keras_object(optimizer), **config)
+            self.optimizer.build(self.trainable_variables)
 
     def fit(
         self,
@@ -199,45 +214,47 @@ class LikelihoodModel(keras.Model):
         """Means over an epoch: loss, nll (nats) and, for images, bits per dimension."""
         return self._trackers
 
+    @property
+    def seed_states(self) -> list[keras.Variable]:
+        """The states of dropout's generators, which Keras counts as variables, and does not save."""
+        weights = {id(variable) for variable in [*self.weights, *self.metrics_variables]}
+        return [variable for variable in self.variables if id(variable) not in weights]
+
     def make_train_function(self, force: bool = False) -> None:
-        """Keras's, or with XLA on one device a `StepLoop`."""
-        if not self._loops(LikelihoodModel.train_step):
+        """Keras's, or with XLA on one device a `StepLoop`, or under a strategy a `ReplicaLoop`."""
+        if self._strategy is not None:
+            if force or self.train_function is None:
+                step = self._replicas_train_step()
+                self.train_function = self._replica_loop(LikelihoodModel.train_step, step)
+                replicas.spread_seeds(self._strategy, self.seed_states)
+        elif not self._loops(LikelihoodModel.train_step):
             super().make_train_function(force)
         elif force or self.train_function is None:
             self.optimizer.build(self.trainable_variables)
             self.train_function = self._step_loop(self.train_step)
 
     def make_test_function(self, force: bool = False) -> None:
-        """Keras's, or with XLA on one device a `StepLoop`."""
-        if not self._loops(LikelihoodModel.test_step):
+        """Keras's, or with XLA on one device a `StepLoop`, or under a strategy a `ReplicaLoop`."""
+        if self._strategy is not None:
+            if force or self.test_function is None:
+                self.test_function = self._replica_loop(LikelihoodModel.test_step, self._replicas_test_step())
+        elif not self._loops(LikelihoodModel.test_step):
             super().make_test_function(force)
         elif force or self.test_function is None:
             self.test_function = self._step_loop(self.test_step)
 
     def train_step(self, data: Any) -> dict:
         """One step of gradient descent on a batch; counted and left out if it is not finite."""
-        x, context, weight = self._unpack(data)
-        with tf.GradientTape() as tape:
-            nll = -self.log_density(x, context, training=True, noise_seed=self._noise_seed())
-            loss = self._loss(nll, weight)
-            scaled = self.optimizer.scale_loss(loss)
-        variables = self.trainable_variables
-        gradients = tape.gradient(scaled, [variable.value for variable in variables])
-        finite = tf.math.is_finite(tf.linalg.global_norm(gradients) + loss)
+        (gradients, loss, nll), rows = self._gradients(data)
+        finite = _is_finite(gradients, loss)
         self._skipped.count(finite)
-
-        def apply():
-            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-            self._track(loss, nll, weight)
-
-        tf.cond(finite, apply, lambda: None)
+        tf.cond(finite, lambda: self._update(gradients, loss, nll, rows), lambda: None)
         return self._logs()
 
     def test_step(self, data: Any) -> dict:
         """The metrics of a batch."""
-        x, context, weight = self._unpack(data)
-        nll = -self.log_density(x, context)
-        self._track(self._loss(nll, weight), nll, weight)
+        (loss, nll), rows = self._mean_loss(data)
+        self._track(loss, nll, rows)
         return self._logs()
 
     def predict_step(self, data: Any) -> tf.Tensor:
@@ -264,24 +281,34 @@ class LikelihoodModel(keras.Model):
 
     def _noise_seed(self):
         """A function of the step, so that a resumed run draws what the whole run would have drawn."""
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        return tf.stack([tf.cast(replica, tf.int32), tf.cast(self.optimizer.iterations.value, tf.int32)])
+        return tf.stack([0, tf.cast(self.optimizer.iterations.value, tf.int32)])
 
-    def _loss(self, nll, weight):
-        if weight is None:
-            mean = tf.reduce_mean(nll)
-        else:
-            mean = tf.math.divide_no_nan(tf.reduce_sum(nll * weight), tf.reduce_sum(weight))
+    def _gradients(self, data):
+        """The gradients of a batch's loss, the loss and the mean nll; and the weight of its rows."""
+        with tf.GradientTape() as tape:
+            (loss, nll), rows = self._mean_loss(data, training=True, noise_seed=self._noise_seed())
+            scaled = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, [variable.value for variable in self.trainable_variables])
+        return (gradients, loss, nll), rows
+
+    def _mean_loss(self, data, **options):
+        """The loss and the mean nll of a batch; and the weight of its rows."""
+        x, context, weight = self._unpack(data)
+        nll = -self.log_density(x, context, **options)
+        weight = tf.ones_like(nll) if weight is None else weight
+        rows = tf.reduce_sum(weight)
+        mean = tf.math.divide_no_nan(tf.reduce_sum(nll * weight), rows)
         loss = mean * self.bits_per_nat_dim if self.is_image else mean
-        return tf.add_n([loss, *[tf.cast(penalty, loss.dtype) for penalty in self.losses]])
+        return (tf.add_n([loss, *[tf.cast(penalty, loss.dtype) for penalty in self.losses]]), mean), rows
 
-    def _track(self, loss, nll, weight):
-        loss_tracker, nll_tracker, *bits_trackers = self._trackers
-        rows = tf.cast(tf.shape(nll)[0], nll.dtype) if weight is None else tf.reduce_sum(weight)
-        loss_tracker.update_state(loss, sample_weight=rows)
-        nll_tracker.update_state(nll, sample_weight=weight)
-        for tracker in bits_trackers:
-            tracker.update_state(nll * self.bits_per_nat_dim, sample_weight=weight)
+    def _update(self, gradients, loss, nll, rows):
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        self._track(loss, nll, rows)
+
+    def _track(self, loss, nll, rows):
+        values = [loss, nll, nll * self.bits_per_nat_dim]
+        for tracker, value in zip(self._trackers, values, strict=False):
+            tracker.update_state(value, sample_weight=rows)
 
     def _logs(self):
         return {tracker.name: tracker.result() for tracker in self._trackers}
@@ -289,9 +316,8 @@ class LikelihoodModel(keras.Model):
     # -- steps in one program --------------------------------------------------------------
     def _loops(self, step):
         """Whether the step runs in a `StepLoop`: with XLA, on one device, unless a subclass changed it."""
-        alone = self.distribute_strategy.num_replicas_in_sync == 1
         unchanged = getattr(type(self), step.__name__) is step
-        return bool(self.jit_compile) and not self.run_eagerly and alone and unchanged
+        return bool(self.jit_compile) and not self.run_eagerly and self._strategy is None and unchanged
 
     def _step_loop(self, step):
         return loop.StepLoop(lambda *batch: step(batch), self._logs, self.steps_per_execution)
@@ -303,6 +329,66 @@ class LikelihoodModel(keras.Model):
             if steps != self.steps_per_execution:
                 self.steps_per_execution = steps
                 self.train_function = self.test_function = None
+
+    # -- on several replicas ---------------------------------------------------------------
+    def _scope(self):
+        return contextlib.nullcontext() if self._strategy is None else self._strategy.scope()
+
+    def _check_optimizer(self):
+        if not self._strategy.extended.variable_created_in_scope(self.optimizer.iterations.value):
+            raise ValueError(
+                "The flow was made under a strategy's scope and its optimizer was not: make it there too, or "
+                "give its name."
+            )
+
+    def _replica_loop(self, step, on_replicas):
+        if getattr(type(self), step.__name__) is not step:
+            raise ValueError(
+                f"{type(self).__name__} has its own {step.__name__}, which replicas cannot share: make the "
+                "flow outside of strategy.scope()."
+            )
+        return replicas.ReplicaLoop(
+            self._strategy, on_replicas, self.weights, self.steps_per_execution, self.run_eagerly
+        )
+
+    def _replicas_train_step(self):
+        """`train_step` on all replicas: the gradients of the global batch, and the same update on each."""
+        strategy, compute = self._strategy, self._compiled(self._gradients)
+
+        def step(*batch):
+            (gradients, loss, nll), rows = replicas.mean_over_rows(strategy, compute, batch)
+            finite = _is_finite(*replicas.on_first(strategy, (gradients, loss)))
+            self._skipped.count(finite)
+
+            def update():
+                # No `tf.cond` may stand between `strategy.run` and Keras's update, so it stands around both.
+                with replicas.summed_already(self.optimizer):
+                    strategy.run(self._update, args=(gradients, loss, nll, rows))
+
+            tf.cond(finite, update, lambda: None)
+            return replicas.on_first(strategy, strategy.run(self._logs))
+
+        return step
+
+    def _replicas_test_step(self):
+        strategy, compute = self._strategy, self._compiled(self._mean_loss)
+
+        def step(*batch):
+            (loss, nll), rows = replicas.mean_over_rows(strategy, compute, batch)
+            strategy.run(self._track, args=(loss, nll, rows))
+            return replicas.on_first(strategy, strategy.run(self._logs))
+
+        return step
+
+    def _compiled(self, function):
+        """The function of a batch's parts, with XLA if wanted: collectives do not compile, this does."""
+        if self.run_eagerly or not self.jit_compile:
+            return lambda *batch: function(batch)
+        return tf.function(lambda *batch: function(batch), jit_compile=True, autograph=False)
+
+
+def _is_finite(gradients, loss):
+    return tf.math.is_finite(tf.linalg.global_norm(gradients) + loss)
 
 
 def _listed(callbacks):

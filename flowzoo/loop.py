@@ -38,27 +38,15 @@ class StepLoop:
 
     def __call__(self, iterator: Iterator) -> dict:
         """Runs up to `steps` batches; raises StopIteration if there are none."""
-        batches = [_parts(batch) for batch in itertools.islice(iterator, self._steps)]
+        batches = [parts_of(batch) for batch in itertools.islice(iterator, self._steps)]
         if not batches:
             raise StopIteration
         count = len(batches)
         self._rows = max(self._rows, *[batch[0].shape[0] for batch in batches])
-        batches = [self._filled(batch) for batch in batches]
+        batches = [filled(batch, self._rows) for batch in batches]
         batches += [batches[-1]] * (self._steps - count)
         stacks = [None if parts[0] is None else tf.stack(parts) for parts in zip(*batches, strict=True)]
         return self._walk_compiled(tf.constant(count), *stacks)
-
-    def _filled(self, batch):
-        """The batch with copies of its first row, of weight 0, up to the largest batch so far."""
-        x, context, weight = batch
-        rows = int(x.shape[0])
-        if weight is None:
-            weight = tf.constant(np.arange(self._rows) < rows, tf.float32)
-        else:
-            weight = tf.pad(tf.cast(weight, tf.float32), [[0, self._rows - rows]])
-        if rows == self._rows:
-            return x, context, weight
-        return _fill(x, self._rows), None if context is None else _fill(context, self._rows), weight
 
     def _walk(self, count, x, context, weight):
         def body(i):
@@ -69,12 +57,25 @@ class StepLoop:
         return self._logs()
 
 
-def _parts(batch):
+def parts_of(batch) -> tuple:
     """``(x, context, weight)`` of what the iterator yields, None where there is none."""
     if not isinstance(batch, (tuple, list)):
         batch = (batch,)
     parts = [None if part is None else tf.convert_to_tensor(part) for part in batch]
     return (*parts, *[None] * (3 - len(parts)))
+
+
+def filled(batch: tuple, size: int) -> tuple:
+    """The parts of a batch, filled up to `size` rows with copies of the first, of weight 0."""
+    x, context, weight = batch
+    rows = int(x.shape[0])
+    if weight is None:
+        weight = tf.constant(np.arange(size) < rows, tf.float32)
+    else:
+        weight = tf.pad(tf.cast(weight, tf.float32), [[0, size - rows]])
+    if rows == size:
+        return x, context, weight
+    return _fill(x, size), None if context is None else _fill(context, size), weight
 
 
 def _fill(tensor, rows):

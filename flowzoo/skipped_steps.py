@@ -33,11 +33,11 @@ class SkippedSteps(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Starts to count anew."""
         self._in_a_row.assign(0)
-        self._before = int(self._all)
+        self._before = int(self._all.numpy())
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Stops a training that goes nowhere."""
-        in_a_row = int(self._in_a_row)
+        in_a_row = int(self._in_a_row.numpy())
         if in_a_row >= _LIMIT:
             raise FloatingPointError(
                 f"The loss or its gradient was NaN or infinite in {in_a_row} steps in a row, until step "
@@ -48,7 +48,7 @@ class SkippedSteps(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Reports the epoch's skipped steps, if there were any."""
-        skipped, self._before = int(self._all) - self._before, int(self._all)
+        skipped, self._before = int(self._all.numpy()) - self._before, int(self._all.numpy())
         if logs is not None and skipped:
             logs["skipped_steps"] = skipped
             warnings.warn(

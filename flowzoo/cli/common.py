@@ -32,6 +32,13 @@ Columns = Annotated[
     str | None,
     typer.Option(metavar="A,B,C", help="Columns of the file to use, in this order; all by default."),
 ]
+Strategy = Annotated[
+    str,
+    typer.Option(
+        help="Share the training: mirrored (between the GPUs of this machine) or multi_worker (between the "
+        "machines that TF_CONFIG names)."
+    ),
+]
 ContextColumns = Annotated[
     str | None,
     typer.Option(metavar="A,B", help="For a conditional flow: the file's columns that are the context."),

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowzoo.cli.common import Columns, Data, DataDir, NoDownload, check_model, parse_columns, parse_options
+from flowzoo.cli.common import (
+    Columns,
+    Data,
+    DataDir,
+    NoDownload,
+    Strategy,
+    check_model,
+    parse_columns,
+    parse_options,
+)
 from flowzoo.cli.console import examples
 from flowzoo.cli.quiet import import_tensorflow
 from flowzoo.cli.rows import Request, absolute, is_file
@@ -54,6 +63,7 @@ def run(
     missing: Annotated[
         str, typer.Option(help="A file's missing values: error, drop the row, or mean of the column.")
     ] = "error",
+    strategy: Strategy = "none",
     data_dir: DataDir = None,
     no_download: NoDownload = False,
 ) -> None:
@@ -62,15 +72,20 @@ def run(
     Keeps the weights of the best epoch, as a preset. A file's rows are split by a hash of their
     values: 80% train, 10% choose the epoch, 10% test.
     """
+    from flowzoo.training.distribution import check_strategy, make_strategy
+
     options = parse_options(option or [])
     if dequantize is not None:
         options["dequantize"] = dequantize
     check_model(model, options)
     request = Request(data, "train", parse_columns(columns), None, data_dir, not no_download)
     request.check()
+    check_strategy(strategy)
     import_tensorflow()
     from flowzoo.data import dataset_info
 
+    # Several workers find one another before TensorFlow does anything else.
+    devices = make_strategy(strategy)
     rows, is_image = _look_at(request, missing)
     if is_image and not is_file(data):
         options.setdefault("pixel_levels", dataset_info(data).pixel_levels)
@@ -85,7 +100,7 @@ def run(
         },
         seed,
     )
-    train_recipe(recipe, out, data_dir, download=not no_download)
+    train_recipe(recipe, out, data_dir, download=not no_download, strategy=devices)
 
 
 def _look_at(request: Request, missing: Any) -> tuple[int, bool]:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowzoo.cli.common import DataDir, NoDownload, check_model, describe_metrics
+from flowzoo.cli.common import DataDir, NoDownload, Strategy, check_model, describe_metrics
 from flowzoo.cli.console import examples, verbosity
 from flowzoo.cli.quiet import import_tensorflow
 
 if TYPE_CHECKING:
+    import tensorflow as tf
+
     from flowzoo.config import ZooConfig
 
 EXAMPLES = examples(
@@ -30,6 +32,7 @@ def run(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Changes the recipe; may be repeated."),
     ] = None,
+    strategy: Strategy = "none",
     no_download: NoDownload = False,
 ) -> None:
     """Trains the flow of a recipe.
@@ -37,25 +40,38 @@ def run(
     Writes weights, a preset, metrics, a curve and samples to the run directory.
     """
     from flowzoo.config import load_config
+    from flowzoo.training.distribution import check_strategy, make_strategy
 
+    check_strategy(strategy)
     recipe = load_config(config, overrides or [])
-    train_recipe(recipe, out, data_dir, download=not no_download)
-
-
-def train_recipe(recipe: ZooConfig, out: Path | None, data_dir: Path | None, *, download: bool) -> None:
-    """Trains, and says how well the flow does and where it is."""
     check_model(recipe.model.name, recipe.model.options)
-    run_dir = out or Path("runs") / recipe.name
     import_tensorflow()
-    from flowzoo.training import train
+    train_recipe(recipe, out, data_dir, download=not no_download, strategy=make_strategy(strategy))
 
+
+def train_recipe(
+    recipe: ZooConfig,
+    out: Path | None,
+    data_dir: Path | None,
+    *,
+    download: bool,
+    strategy: tf.distribute.Strategy | None,
+) -> None:
+    """Trains, and says on which devices, how well the flow does and where it is."""
+    from flowzoo.training import distribution, train
+
+    run_dir = out or Path("runs") / recipe.name
+    typer.echo(f"devices: {distribution.describe_devices(strategy)}")
     metrics = train(
         recipe,
         run_dir,
         data_dir=None if data_dir is None else str(data_dir),
         download=download,
         verbose=verbosity(),
+        strategy=strategy,
     )
+    if not distribution.is_chief(strategy):
+        return
     typer.echo(f"test: {describe_metrics(metrics['test'])}")
     written = sorted(p.name + "/" * p.is_dir() for p in run_dir.iterdir() if p.name[0] != ".")
     typer.echo(f"wrote {run_dir}: {', '.join(written)}")

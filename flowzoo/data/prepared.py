@@ -52,7 +52,12 @@ def open_tfds(
         raise unknown_split(request) from error
 
     def chunks(rng: np.random.Generator | None) -> Iterator[Chunk]:
-        dataset = builder.as_dataset(split=split, shuffle_files=rng is not None)
+        import tensorflow_datasets as tfds
+
+        # The order of the files is the generator's doing too: workers that share an epoch must see one.
+        seed = None if rng is None else int(rng.integers(2**31))
+        config = tfds.ReadConfig(shuffle_seed=seed)
+        dataset = builder.as_dataset(split=split, shuffle_files=rng is not None, read_config=config)
         dataset = dataset.map(lambda example: tuple(example[key] for key in wanted))
         for arrays in dataset.batch(source.chunk_rows).prefetch(1).as_numpy_iterator():
             yield arrays[0], arrays[1] if request.labels else None

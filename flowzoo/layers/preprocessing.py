@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from flowzoo import bijectors, random
+from flowzoo import bijectors, random, replicas
 from flowzoo.layers.base import FlowLayer
 
 
@@ -79,7 +79,8 @@ class Dequantize(FlowLayer):
 
         Args:
             x: Rows.
-            noise_seed: int32 ``[2]`` for new noise; None for the noise that belongs to each row.
+            noise_seed: int32 ``[2]`` for new noise (of the global batch, where several replicas share
+                one); None for the noise that belongs to each row.
         """
         discrete = (self._steps > 0).astype(np.float64)
         steps = tf.constant(np.where(self._steps > 0, self._steps, 1.0), x.dtype)
@@ -88,7 +89,10 @@ class Dequantize(FlowLayer):
         if noise_seed is None:
             u = self._noise_of_rows(index)
         else:
-            u = tf.random.stateless_uniform(tf.shape(x), noise_seed, dtype=tf.float32)
+            shape = tf.shape(x)
+            u = replicas.draw_rows(
+                lambda rows: tf.random.stateless_uniform([rows, *self.event_shape], noise_seed), shape[0]
+            )
         moved = (index + tf.cast(u, x.dtype)) * steps
         return moved if discrete.all() else tf.where(discrete > 0, moved, x)
 

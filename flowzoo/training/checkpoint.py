@@ -58,7 +58,7 @@ class Checkpoint(keras.callbacks.Callback):
         flow.optimizer.build(flow.trainable_variables)
         flow.load_weights(newest / LAST)
         self.history, self._best = state["history"], state["best"]
-        for variable, value in zip(_seeds(flow), state["seeds"], strict=True):
+        for variable, value in zip(flow.seed_states, state["seeds"], strict=True):
             variable.assign(value)
         return True
 
@@ -93,7 +93,7 @@ class Checkpoint(keras.callbacks.Callback):
                 self._save_averaged(beside / BEST)
             elif old is not None and (old / BEST).exists():
                 _link(old / BEST, beside / BEST)
-            seeds = [variable.numpy().tolist() for variable in _seeds(self.model)]
+            seeds = [variable.numpy().tolist() for variable in self.model.seed_states]
             files.write_json(beside / STATE, {"history": self.history, "best": self._best, "seeds": seeds})
         if old is not None:
             shutil.rmtree(old)
@@ -112,12 +112,6 @@ class Checkpoint(keras.callbacks.Callback):
             return None
         numbered = [path for path in self._directory.iterdir() if path.name.isdecimal()]
         return max(numbered, key=lambda path: int(path.name), default=None)
-
-
-def _seeds(flow):
-    """The states of dropout's generators, which Keras counts as variables, and does not save."""
-    weights = {id(variable) for variable in [*flow.weights, *flow.metrics_variables]}
-    return [variable for variable in flow.variables if id(variable) not in weights]
 
 
 def _link(source, target):

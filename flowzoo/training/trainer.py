@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 import platform
@@ -18,6 +19,7 @@ from flowzoo.config import ZooConfig, dump_config, load_config
 from flowzoo.evaluation import evaluate
 from flowzoo.flow import Flow
 from flowzoo.registry import create_model
+from flowzoo.training import distribution
 from flowzoo.training.checkpoint import BEST, LAST, Checkpoint, check_room
 from flowzoo.training.optimizer import make_optimizer
 
@@ -31,6 +33,7 @@ def train(
     data_dir: str | None = None,
     download: bool = True,
     verbose: str | int = "auto",
+    strategy: tf.distribute.Strategy | None = None,
 ) -> dict:
     """Runs a recipe, or goes on with it where an earlier run in the same directory ended.
 
@@ -46,6 +49,8 @@ def train(
         data_dir: Where TFDS keeps prepared data sets.
         download: False to work offline.
         verbose: As in Keras.
+        strategy: Shares each batch between devices, or between machines: then all of them call this with the
+            same arguments and a directory that all can read, and worker 0 writes it.
 
     Returns:
         What is in ``metrics.json``: test metrics with standard errors, parameters, seconds.
@@ -55,22 +60,32 @@ def train(
         FileExistsError: If the directory holds another run.
         OSError: If the directory cannot be written to, or is too full; before the first step if possible.
         FloatingPointError: If step after step is not finite; see `flowzoo.skipped_steps`.
+        ConnectionError: If another worker is lost.
     """
     plots.check_available()
     run_dir = _prepare(Path(run_dir), config)
+    with distribution.own_directory(strategy, run_dir) as directory, distribution.telling_of_lost_workers():
+        verbose = verbose if distribution.is_chief(strategy) else 0
+        metrics = _run(config, directory, data_dir, download, verbose, strategy)
+        distribution.wait_for_all(strategy)
+    return metrics
+
+
+def _run(config, run_dir, data_dir, download, verbose, strategy):
     keras.utils.set_random_seed(config.seed)
     epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
     datasets: dict[str, Any] = {
         part: load_part(config, part, epoch=epoch, data_dir=data_dir, download=download)
         for part in ("train", "validation", "test")
     }
-    flow = _create(config, datasets["train"])
     steps = config.training.epochs * int(datasets["train"].cardinality())
-    flow.compile(
-        make_optimizer(config.training, steps),
-        jit_compile=config.training.jit_compile,
-        memory_efficient=config.training.memory_efficient,
-    )
+    with contextlib.nullcontext() if strategy is None else strategy.scope():
+        flow = _create(config, datasets["train"])
+        flow.compile(
+            make_optimizer(config.training, steps),
+            jit_compile=config.training.jit_compile,
+            memory_efficient=config.training.memory_efficient,
+        )
     check_room(run_dir, flow)
     checkpoint = Checkpoint(run_dir / CHECKPOINTS, _monitor(config, flow), config.training.patience)
     if not checkpoint.restore(flow):

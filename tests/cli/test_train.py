@@ -26,6 +26,7 @@ def test_train(succeed, recipe, tmp_path):
     assert metrics["epochs"] == 1
     assert f"test: {metrics['test']['nll']:.4f} ± " in text
     assert "preset/" in text
+    assert text.startswith("devices: ")
     assert "wrote runs/tiny: " in text
     assert (run_dir / "preset" / "config.json").is_file()
 
@@ -43,6 +44,19 @@ def test_train(succeed, recipe, tmp_path):
 )
 def test_wrong_recipes(fail, recipe, override, message):
     assert message in fail("train", recipe, "--set", override)
+
+
+def test_a_strategy(succeed, recipe, tmp_path):
+    text = succeed("train", recipe, "--set", "training.epochs=1", "--no-download", "--strategy", "mirrored")
+    assert text.startswith("devices: ")
+    assert (tmp_path / "runs/tiny/preset/config.json").is_file()
+
+
+def test_strategies_that_cannot_be(fail, recipe, monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    assert "Did you mean 'mirrored'?" in fail("train", recipe, "--strategy", "mirror")
+    assert "needs TF_CONFIG in the environment" in fail("train", recipe, "--strategy", "multi_worker")
+    assert "needs TF_CONFIG in the environment" in fail("fit", "two_moons", "--strategy", "multi_worker")
 
 
 def test_wrong_files(fail, tmp_path):

@@ -46,6 +46,24 @@ def test_a_builder_of_our_own_is_prepared_and_streamed(tmp_path):
         flowzoo.data.catalog.unregister_dataset("counting")
 
 
+def test_the_order_of_the_files_is_the_seed_s_doing(tmp_path, monkeypatch):
+    builder = Counting(data_dir=tmp_path)
+    builder.download_and_prepare()
+    monkeypatch.setattr(
+        builder,
+        "as_dataset",
+        lambda _as=builder.as_dataset, **options: seen.append(options) or _as(**options),
+    )
+    seen: list = []
+    request = OpenRequest(INFO, "train", False, tmp_path, False)
+    source = open_tfds(request, lambda directory: builder, feature="row")
+    seen.clear()
+    for seed in (1, 1, 2):
+        list(source.chunks(np.random.default_rng(seed)))
+    one, again, other = [options["read_config"].shuffle_seed for options in seen]
+    assert one == again != other
+
+
 class Unreachable:
     """A builder whose download fails, as without a network."""
 
