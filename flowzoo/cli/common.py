@@ -30,6 +30,12 @@ Columns = Annotated[
     str | None,
     typer.Option(metavar="A,B,C", help="Columns of the file to use, in this order; all by default."),
 ]
+Missing = Annotated[
+    str,
+    typer.Option(
+        help="A file's missing values: error, drop (the row), or mean (of the column in its training rows)."
+    ),
+]
 ContextColumns = Annotated[
     str | None,
     typer.Option(metavar="A,B", help="For a conditional flow: the file's columns that are the context."),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flowzoo.cli.common import DataDir, NoDownload, check_model, describe_metrics
-from flowzoo.cli.console import examples, verbosity
+from flowzoo.cli.console import examples
 from flowzoo.cli.quiet import import_tensorflow
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def run(
 ) -> None:
     """Trains the flow of a recipe.
 
-    Writes weights, a preset, metrics, a curve and samples to the run directory.
+    Writes weights, a preset, metrics, TensorBoard logs, a curve and samples to the run directory. A run that
+    was stopped goes on when the same command is given again.
     """
     from flowzoo.config import load_config
 
@@ -48,15 +49,18 @@ def train_recipe(recipe: ZooConfig, out: Path | None, data_dir: Path | None, *, 
     run_dir = out or Path("runs") / recipe.name
     import_tensorflow()
     from flowzoo.training import train
+    from flowzoo.training.trainer import is_finished
 
+    was_finished = is_finished(run_dir)
     metrics = train(
         recipe,
         run_dir,
         data_dir=None if data_dir is None else str(data_dir),
         download=download,
-        verbose=verbosity(),
     )
+    if was_finished:
+        typer.echo(f"{run_dir} holds this run, finished. To train anew, delete it or choose another --out.")
     typer.echo(f"test: {describe_metrics(metrics['test'])}")
     written = sorted(p.name + "/" * p.is_dir() for p in run_dir.iterdir() if p.name[0] != ".")
-    typer.echo(f"wrote {run_dir}: {', '.join(written)}")
+    typer.echo(f"{'there is' if was_finished else 'wrote'} {run_dir}: {', '.join(written)}")
     typer.echo(f"next: flowzoo sample {run_dir}")

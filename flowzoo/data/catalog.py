@@ -34,6 +34,7 @@ class DatasetInfo:
         licence: Under which the data may be used.
         source: Where the data come from: a URL.
         pixel_levels: Images: number of values of a pixel.
+        validation_ends_train: Whether "validation" is no split of its own, but the last rows of "train".
     """
 
     name: str
@@ -45,6 +46,7 @@ class DatasetInfo:
     licence: str
     source: str
     pixel_levels: int = 256
+    validation_ends_train: bool = False
 
 
 @dataclass(frozen=True)
