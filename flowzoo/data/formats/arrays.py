@@ -112,7 +112,7 @@ def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
 
 
 def _member(archive: np.lib.npyio.NpzFile, key: str) -> IO[bytes]:
-    return archive.zip.open(f"{key}.npy")
+    return archive.zip.open(f"{key}.npy")  # type: ignore[union-attr]  # None once it is closed
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
