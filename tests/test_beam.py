@@ -2,11 +2,15 @@
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import flowzoo
@@ -121,6 +125,24 @@ def test_the_newest_version_is_taken(tmp_path):
     flow.export(tmp_path, version=10)
     ((_, scores),) = scored([[1.0, 2.0]], Score(tmp_path))
     assert scores["log_prob"] == pytest.approx(float(flow.log_prob([[1.0, 2.0]])[0]), rel=1e-4)
+
+
+def test_the_pipeline_of_the_guide(tmp_path, monkeypatch, capfd, rng):
+    """As it stands there, on files of the kind that it speaks of."""
+    monkeypatch.chdir(tmp_path)
+    names = ["temperature", "pressure", "counts"]
+    flow = flowzoo.create_model("realnvp", (3,), couplings=1, hidden_units=(4,))
+    flow.export("models/readings")
+    (tmp_path / "new").mkdir()
+    for i in range(2):
+        columns = dict(zip(names, rng.normal(size=(3, 10)), strict=True))
+        pq.write_table(pa.table(columns), f"new/{i}.parquet")
+    guide = (Path(__file__).parents[1] / "docs/guides/train-on-your-own-data.md").read_text()
+    (program,) = re.findall(r"```python\n(import apache_beam.*?)```", guide, re.S)
+    exec(program, {})
+    printed = [line for line in capfd.readouterr().out.splitlines() if "log_prob" in line]
+    assert len(printed) == 20
+    assert all("'temperature'" in line and "'valid': True" in line for line in printed)
 
 
 def test_a_pipeline_is_built_without_tensorflow(tmp_path):
