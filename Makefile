@@ -71,7 +71,7 @@ constraints: ## Resolve all packages anew, in a throw-away environment, into con
 	@set -eu; new=$$(mktemp -d); trap 'rm -rf "$$new"' EXIT; \
 	$(PYTHON) -m venv "$$new"; \
 	"$$new/bin/python" -m pip install --upgrade pip $(BUILD_TOOLS); \
-	"$$new/bin/python" -m pip install --no-build-isolation -e '.[dev,onnx,plot,serving]'; \
+	"$$new/bin/python" -m pip install --no-build-isolation -e '.[dev,beam,onnx,plot,serving]'; \
 	"$$new/bin/python" -m pip check; \
 	{ \
 	    echo "# The versions flowzoo is tested with. Made by \`make constraints\`; do not edit."; \

@@ -6,6 +6,7 @@ TensorFlow is imported where tensors are made: the client, which needs none, che
 from __future__ import annotations
 
 import math
+import operator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -108,9 +109,12 @@ def sample_count(n, context, context_shape: tuple | None, seed) -> int:
     """How many samples are asked for, by `n` and by the rows of context and seed.
 
     Raises:
-        ValueError: If that is no number, more than one, or negative.
+        ValueError: If that is no whole number, more than one, or negative.
     """
-    known = {"n": n}
+    try:
+        known = {"n": None if n is None else operator.index(n)}
+    except TypeError:
+        raise ValueError(f"n must be a whole number; got {n!r}.") from None
     if np.ndim(seed) == 1:
         known["seed"] = len(seed)
     if context is not None and context_shape and np.ndim(context) > len(context_shape):
@@ -121,7 +125,7 @@ def sample_count(n, context, context_shape: tuple | None, seed) -> int:
     (count,) = counts
     if count < 0:
         raise ValueError(f"n must be >= 0; got {count}.")
-    return int(count)
+    return count
 
 
 def check_finite(rows, argument: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from flowzoo import bases, bijectors, checks, conditioners, layers, random, reversible
+from flowzoo import bases, bijectors, checks, conditioners, layers, random, replicas, reversible
 from flowzoo.batching import RowFunction
 from flowzoo.chunks import rows_at_once
 from flowzoo.layers import Dequantize, FlowLayer
@@ -146,13 +146,30 @@ class Flow(LikelihoodModel):
     def log_density(
         self, x: Any, context: Any = None, training: bool = False, noise_seed: Any = None
     ) -> tf.Tensor:
-        """Log-density of tensors ``[N, *event_shape]`` of the flow's dtype, unchecked; for traces."""
+        """Log-density of tensors ``[N, *event_shape]`` of the flow's dtype, unchecked; for traces.
+
+        With a `noise_seed` rows are moved by new noise: `Dequantize`'s, and that of ``compile(noise=)``.
+        """
         x = self.dequantize(x, noise_seed)
+        if self._noise and noise_seed is not None:
+            x = self._blurred(x, noise_seed)
         if training and self.memory_efficient:
             z, log_det = reversible.encode(self.flow_layers, x, context)
         else:
             z, log_det = self.bijector(context, training).inverse_and_log_det(x)
         return self.base.log_prob(z, context) + log_det
+
+    def _blurred(self, x, noise_seed):
+        """Rows moved by Gaussian noise, behind preprocessing: where all columns have one scale."""
+        layers_before = [layer.bijector() for layer in self.preprocessing]
+        preprocessing = bijectors.Chain(layers_before, self.event_shape, dtype=self.variable_dtype)
+        # Another seed: the same one would give the bits of `Dequantize`'s noise again.
+        seed = tf.random.experimental.stateless_fold_in(noise_seed, 1)
+        noise = replicas.draw_rows(
+            lambda rows: tf.random.stateless_normal([rows, *self.event_shape], seed, dtype=x.dtype),
+            tf.shape(x)[0],
+        )
+        return preprocessing.forward(preprocessing.inverse(x) + self._noise * noise)
 
     # -- what users call -------------------------------------------------------------------
     def log_prob(self, x: Any, context: Any = None) -> tf.Tensor:

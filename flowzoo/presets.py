@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flowzoo import files
 from flowzoo._version import __version__
 from flowzoo.index import CONFIG, FORMAT, INDEX, METADATA, WEIGHTS, Entry, check_format, read_index
+from flowzoo.provenance import versions
 from flowzoo.registry import create_model, nearest
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def save_preset(flow: Flow, directory: str | os.PathLike, metadata: dict | None 
         twin.set_weights(flow.get_weights())
         twin.save_weights(beside / WEIGHTS)
         own = {"parameters": flow.count_params(), "weights_sha256": files.sha256(beside / WEIGHTS)}
-        files.write_json(beside / METADATA, {**(metadata or {}), **own, "versions": _versions()})
+        files.write_json(beside / METADATA, {**(metadata or {}), **own, "versions": versions()})
 
 
 def _load_keras(path: Path) -> Flow:
@@ -259,10 +260,3 @@ def _check_weights(directory: Path) -> None:
     wanted = files.read_json(metadata).get("weights_sha256") if metadata.is_file() else None
     if wanted is not None and files.sha256(weights) != wanted:
         raise ValueError(f"{weights} is damaged: its sha256 is not the one in {metadata}.")
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    packages = ("tensorflow", "keras", "tensorflow-probability")
-    return {"flowzoo": __version__, **{name: version(name) for name in packages}}

@@ -198,6 +198,8 @@ def test_the_number_of_samples_may_come_from_n_seeds_or_contexts(flow, condition
         ({}, "one number of samples; got {'n': None}"),
         ({"n": 3, "seed": [1, 2]}, "got {'n': 3, 'seed': 2}"),
         ({"n": -1}, "n must be >= 0; got -1"),
+        ({"n": 2.5}, "n must be a whole number; got 2.5"),
+        ({"n": "3"}, "n must be a whole number; got '3'"),
     ],
 )
 def test_counts_that_disagree_are_refused(flow, arguments, message):

@@ -39,6 +39,12 @@ Strategy = Annotated[
         "machines that TF_CONFIG names)."
     ),
 ]
+Missing = Annotated[
+    str,
+    typer.Option(
+        help="A file's missing values: error, drop (the row), or mean (of the column in its training rows)."
+    ),
+]
 ContextColumns = Annotated[
     str | None,
     typer.Option(metavar="A,B", help="For a conditional flow: the file's columns that are the context."),

@@ -11,6 +11,7 @@ from flowzoo.cli.common import (
     ContextColumns,
     Data,
     DataDir,
+    Missing,
     Model,
     NoDownload,
     describe_metrics,
@@ -35,9 +36,7 @@ def run(
     ] = "test",
     columns: Columns = None,
     context_columns: ContextColumns = None,
-    drop_missing: Annotated[
-        bool, typer.Option("--drop-missing", help="Leave out rows with missing values.")
-    ] = False,
+    missing: Missing = "error",
     batch_size: Annotated[int, typer.Option(min=1, help="Rows at a time.")] = 1024,
     data_dir: DataDir = None,
     no_download: NoDownload = False,
@@ -50,5 +49,5 @@ def run(
     flow = load_flow(model)
     from flowzoo.evaluation import evaluate
 
-    dataset = request.dataset(flow, batch_size, "drop" if drop_missing else "error")
+    dataset = request.dataset(flow, batch_size, missing)
     typer.echo(describe_metrics(evaluate(flow, dataset)))

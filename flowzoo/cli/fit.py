@@ -12,6 +12,7 @@ from flowzoo.cli.common import (
     Columns,
     Data,
     DataDir,
+    Missing,
     NoDownload,
     Strategy,
     check_model,
@@ -25,6 +26,7 @@ from flowzoo.cli.train import train_recipe
 
 if TYPE_CHECKING:
     from flowzoo.config import ZooConfig
+    from flowzoo.data import DatasetInfo
 
 EXAMPLES = examples(
     "flowzoo fit rows.csv --columns height,weight --out runs/people",
@@ -60,9 +62,7 @@ def run(
     columns: Columns = None,
     out: Annotated[Path | None, typer.Option(help="Run directory; runs/MODEL_DATA by default.")] = None,
     seed: Annotated[int, typer.Option(help="Of the weights, the noise and the order.")] = 0,
-    missing: Annotated[
-        str, typer.Option(help="A file's missing values: error, drop the row, or mean of the column.")
-    ] = "error",
+    missing: Missing = "error",
     strategy: Strategy = "none",
     data_dir: DataDir = None,
     no_download: NoDownload = False,
@@ -70,7 +70,8 @@ def run(
     """Fits a flow to your data.
 
     Keeps the weights of the best epoch, as a preset. A file's rows are split by a hash of their
-    values: 80% train, 10% choose the epoch, 10% test.
+    values: 80% train, 10% choose the epoch, 10% test. A run that was stopped goes on when the same command
+    is given again.
     """
     from flowzoo.training.distribution import check_strategy, make_strategy
 
@@ -109,7 +110,7 @@ def _look_at(request: Request, missing: Any) -> tuple[int, bool]:
 
     if not is_file(request.data):
         info = dataset_info(request.data)
-        return round(info.splits["train"] * 0.9), len(info.event_shape) == 3
+        return _splits(info)[0], len(info.event_shape) == 3
     shape = describe_file(request.data, request.columns).event_shape
     rows = int(
         load(request.data, "train", columns=request.columns, missing=missing, cache=False).cardinality()
@@ -130,9 +131,19 @@ def _data_section(request: Request, rows: int, is_image: bool, batch_size: int |
         "columns": request.columns,
     }
     if not is_file(request.data):
-        # Some sets of the catalog have a validation split that is a part of "train", some have none.
-        section |= {"train": "train[:90%]", "validation": "train[90%:]"}
+        from flowzoo.data import dataset_info
+
+        _, section["train"], section["validation"] = _splits(dataset_info(request.data))
     return section
+
+
+def _splits(info: DatasetInfo) -> tuple[int, str, str]:
+    """Of a set of the catalog: the rows to train on, their split, and the split that chooses the epoch."""
+    rows = info.splits["train"]
+    held_out = info.splits.get("validation", rows // 10)
+    if "validation" not in info.splits or info.validation_ends_train:
+        return rows - held_out, f"train[:-{held_out}]", f"train[-{held_out}:]"
+    return rows, "train", "validation"
 
 
 def _batch_size(rows: int, is_image: bool) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flowzoo.cli.common import DataDir, NoDownload, Strategy, check_model, describe_metrics
-from flowzoo.cli.console import examples, verbosity
+from flowzoo.cli.console import examples
 from flowzoo.cli.quiet import import_tensorflow
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def run(
 ) -> None:
     """Trains the flow of a recipe.
 
-    Writes weights, a preset, metrics, a curve and samples to the run directory.
+    Writes weights, a preset, metrics, TensorBoard logs, a curve and samples to the run directory. A run that
+    was stopped goes on when the same command is given again.
     """
     from flowzoo.config import load_config
     from flowzoo.training.distribution import check_strategy, make_strategy
@@ -59,20 +60,23 @@ def train_recipe(
 ) -> None:
     """Trains, and says on which devices, how well the flow does and where it is."""
     from flowzoo.training import distribution, train
+    from flowzoo.training.trainer import is_finished
 
     run_dir = out or Path("runs") / recipe.name
     typer.echo(f"devices: {distribution.describe_devices(strategy)}")
+    was_finished = is_finished(run_dir)
     metrics = train(
         recipe,
         run_dir,
         data_dir=None if data_dir is None else str(data_dir),
         download=download,
-        verbose=verbosity(),
         strategy=strategy,
     )
     if not distribution.is_chief(strategy):
         return
+    if was_finished:
+        typer.echo(f"{run_dir} holds this run, finished. To train anew, delete it or choose another --out.")
     typer.echo(f"test: {describe_metrics(metrics['test'])}")
     written = sorted(p.name + "/" * p.is_dir() for p in run_dir.iterdir() if p.name[0] != ".")
-    typer.echo(f"wrote {run_dir}: {', '.join(written)}")
+    typer.echo(f"{'there is' if was_finished else 'wrote'} {run_dir}: {', '.join(written)}")
     typer.echo(f"next: flowzoo sample {run_dir}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import keras
 
+from flowzoo.conditioners.weight_norm import WeightNorm
+
 
 class Conditioner(keras.layers.Layer):
     """Maps the identity part of an event, and a context, to parameters.
@@ -30,6 +32,18 @@ class Conditioner(keras.layers.Layer):
         context = None if context_shape is None else tuple(context_shape[1:])
         self.create_weights(tuple(input_shape[1:]), tuple(output_shape[1:]), context)
         self.built = True
+
+    @property
+    def penalized(self) -> list[keras.Variable]:
+        """What an L2 penalty is on: kernels, not biases; of a `WeightNorm` their lengths."""
+        inner = [layer for layer in self._flatten_layers() if isinstance(layer, WeightNorm)]
+        directions = {id(layer.layer.kernel) for layer in inner}
+        lengths = {id(layer.g) for layer in inner}
+        return [
+            weight
+            for weight in self.trainable_weights
+            if id(weight) in lengths or ("kernel" in weight.name and id(weight) not in directions)
+        ]
 
     def create_weights(self, input_shape, output_shape, context_shape):
         """Creates every weight; shapes are event shapes."""

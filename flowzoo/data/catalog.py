@@ -35,6 +35,7 @@ class DatasetInfo:
         source: Where the data come from: a URL.
         version: Of the rows: whenever they change, so does this.
         pixel_levels: Images: number of values of a pixel.
+        validation_ends_train: Whether "validation" is no split of its own, but the last rows of "train".
     """
 
     name: str
@@ -47,6 +48,7 @@ class DatasetInfo:
     source: str
     version: str = ""
     pixel_levels: int = 256
+    validation_ends_train: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,15 @@ from flowzoo import data, files, plots
 from flowzoo.config import ZooConfig, dump_config, load_config
 from flowzoo.evaluation import evaluate
 from flowzoo.flow import Flow
+from flowzoo.provenance import revision, versions
 from flowzoo.registry import create_model
 from flowzoo.training import distribution
 from flowzoo.training.checkpoint import BEST, LAST, Checkpoint, check_room
+from flowzoo.training.event_files import EventFiles
 from flowzoo.training.optimizer import make_optimizer
+from flowzoo.training.progress import Progress
 
-RECIPE, CHECKPOINTS = "config.yaml", "checkpoints"
+RECIPE, CHECKPOINTS, METRICS = "config.yaml", "checkpoints", "metrics.json"
 
 
 def train(
@@ -32,28 +35,29 @@ def train(
     *,
     data_dir: str | None = None,
     download: bool = True,
-    verbose: str | int = "auto",
+    verbose: bool = True,
     strategy: tf.distribute.Strategy | None = None,
 ) -> dict:
     """Runs a recipe, or goes on with it where an earlier run in the same directory ended.
 
     A run that was stopped, however it was, and started again ends where an undisturbed one would have: the
     last epoch's weights, optimizer, averages and random numbers are there again, and the order of the rows is
-    a function of seed and epoch.
+    a function of seed and epoch. A finished run is not run again.
 
     Args:
         config: See `flowzoo.config.load_config`.
         run_dir: Gets ``config.yaml`` (resolved), ``history.csv``, ``best.weights.h5`` and
-            ``last.weights.h5``, ``preset/`` (the best weights, for `from_pretrained`), ``metrics.json``,
-            ``curve.png`` and ``samples.png``.
+            ``last.weights.h5``, ``preset/`` (the best weights, for `from_pretrained`), ``tensorboard/``,
+            ``curve.png`` and ``samples.png``; at the very end ``metrics.json``.
         data_dir: Where TFDS keeps prepared data sets.
         download: False to work offline.
-        verbose: As in Keras.
+        verbose: Whether to show a line for each epoch and, on a terminal, a bar.
         strategy: Shares each batch between devices, or between machines: then all of them call this with the
             same arguments and a directory that all can read, and worker 0 writes it.
 
     Returns:
-        What is in ``metrics.json``: test metrics with standard errors, parameters, seconds.
+        What is in ``metrics.json``: test metrics with standard errors, parameters, seconds; versions of the
+        software, and flowzoo's commit where it runs from a checkout.
 
     Raises:
         ValueError: Before the first step, on data or options that cannot work.
@@ -64,8 +68,10 @@ def train(
     """
     plots.check_available()
     run_dir = _prepare(Path(run_dir), config)
+    if is_finished(run_dir):
+        return files.read_json(run_dir / METRICS)
     with distribution.own_directory(strategy, run_dir) as directory, distribution.telling_of_lost_workers():
-        verbose = verbose if distribution.is_chief(strategy) else 0
+        verbose = verbose and distribution.is_chief(strategy)
         metrics = _run(config, directory, data_dir, download, verbose, strategy)
         distribution.wait_for_all(strategy)
     return metrics
@@ -85,6 +91,8 @@ def _run(config, run_dir, data_dir, download, verbose, strategy):
             make_optimizer(config.training, steps),
             jit_compile=config.training.jit_compile,
             memory_efficient=config.training.memory_efficient,
+            l2=config.training.l2,
+            noise=config.training.noise,
         )
     check_room(run_dir, flow)
     checkpoint = Checkpoint(run_dir / CHECKPOINTS, _monitor(config, flow), config.training.patience)
@@ -93,14 +101,15 @@ def _run(config, run_dir, data_dir, download, verbose, strategy):
         # Not before: a run whose data were refused must not be in the way of the next.
         with files.replacing(run_dir / RECIPE) as beside:
             beside.write_text(dump_config(config))
-    if not checkpoint.is_finished_early:
+    with Progress(config.data.batch_size) if verbose else contextlib.nullcontext() as progress:
         flow.fit(
             datasets["train"],
             initial_epoch=checkpoint.epochs_done,
-            epochs=config.training.epochs,
+            # With no epoch left `fit` still brings the last weights and the logs to their final state.
+            epochs=checkpoint.epochs_done if checkpoint.is_finished_early else config.training.epochs,
             validation_data=datasets["validation"],
-            callbacks=_callbacks(config, run_dir, checkpoint, epoch),
-            verbose=verbose,
+            callbacks=[*_callbacks(config, run_dir, checkpoint, epoch), *([progress] if progress else [])],
+            verbose=0,
         )
     flow.save_weights(run_dir / LAST)
     best = checkpoint.best_weights()
@@ -114,13 +123,21 @@ def _run(config, run_dir, data_dir, download, verbose, strategy):
         "training_seconds": checkpoint.seconds,
         "epochs": checkpoint.epochs_done,
         "machine": f"{os.cpu_count()} x {_processor()}",
+        "versions": versions(),
+        "revision": revision(),
     }
-    files.write_json(run_dir / "metrics.json", metrics)
     flow.save_to_preset(run_dir / "preset", metadata=metrics)
     plots.save_curve(_columns(checkpoint.history), run_dir / "curve.png")
     plots.save_samples(flow, datasets["test"], run_dir / "samples.png")
+    # Last of all, as it says that the run is finished.
+    files.write_json(run_dir / METRICS, metrics)
     shutil.rmtree(run_dir / CHECKPOINTS, ignore_errors=True)
     return metrics
+
+
+def is_finished(run_dir: str | os.PathLike) -> bool:
+    """Whether the directory holds a run that went to its end."""
+    return (Path(run_dir) / METRICS).is_file()
 
 
 def _prepare(run_dir: Path, config: ZooConfig) -> Path:
@@ -191,6 +208,7 @@ def _callbacks(
         _Log(checkpoint),
         checkpoint,
         _HistoryFile(checkpoint, run_dir / "history.csv"),
+        EventFiles(checkpoint, run_dir / "tensorboard"),
     ]
     if config.training.ema is not None:
         # Around validation only: in between, the model holds the weights that are trained.
@@ -222,7 +240,14 @@ class _HistoryFile(keras.callbacks.Callback):
         super().__init__()
         self._checkpoint, self._path = checkpoint, path
 
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        if self._checkpoint.history:
+            self._write()
+
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self._write()
+
+    def _write(self):
         rows = self._checkpoint.history
         names = list(dict.fromkeys(name for row in rows for name in row))
         with files.replacing(self._path) as beside, open(beside, "w", newline="") as file:

@@ -25,7 +25,9 @@ def test_missing_values(succeed, fail, preset, tmp_path):
     (tmp_path / "holes.csv").write_text("a,b\n1,2\n,3\n4,5\n")
     arguments = ("evaluate", preset, "holes.csv", "--split", "all")
     assert "1 of 3 rows" in fail(*arguments)
-    assert "of 2 rows" in succeed(*arguments, "--drop-missing")
+    assert "of 2 rows" in succeed(*arguments, "--missing", "drop")
+    assert "of 3 rows" in succeed(*arguments, "--missing", "mean")
+    assert "missing must be 'error', 'drop' or 'mean'; got 'men'" in fail(*arguments, "--missing", "men")
 
 
 def test_mistakes(fail, preset, csv_file, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from flowzoo.cli import fit
 from flowzoo.config import load_config
+from flowzoo.data import DatasetInfo, dataset_info
 
 TINY = ("--option", "couplings=2", "--option", "hidden_units=[8]")
 
@@ -41,10 +42,24 @@ def test_fit_a_data_set_of_discrete_values(succeed, tmp_path):
     np.testing.assert_array_equal(samples, np.round(samples))
 
 
-def test_a_catalogs_rows_are_held_out_of_train():
-    section = fit._data_section(fit.Request("mnist", "train"), 54_000, True, None)
-    assert section["train"] == "train[:90%]"
-    assert section["validation"] == "train[90%:]"
+@pytest.mark.parametrize(
+    ("name", "rows", "train", "validation"),
+    [
+        ("mnist", 55_000, "train[:-5000]", "train[-5000:]"),  # its "validation" ends "train"
+        ("power", 1_659_917, "train", "validation"),
+        ("alone", 900, "train[:-100]", "train[-100:]"),  # has none
+    ],
+)
+def test_a_catalogs_validation_rows_are_not_trained_on(name, rows, train, validation):
+    info = DatasetInfo("alone", "", (2,), "float32", None, {"train": 1000, "test": 10}, "CC0", "none")
+    info = info if name == "alone" else dataset_info(name)
+    assert fit._splits(info) == (rows, train, validation)
+
+
+def test_the_recipe_of_a_data_set_has_its_splits():
+    section = fit._data_section(fit.Request("mnist", "train"), 55_000, True, None)
+    assert section["train"] == "train[:-5000]"
+    assert section["validation"] == "train[-5000:]"
     assert section["batch_size"] == 64
 
 

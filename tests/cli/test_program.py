@@ -132,7 +132,7 @@ def test_interruption(tmp_path):
         preexec_fn=heed_interrupts,
     )
     for line in process.stdout:
-        if line.startswith("Epoch 1/"):
+        if line.startswith("epoch 1/"):
             break
     time.sleep(0.5)
     os.kill(process.pid, signal.SIGINT)

@@ -24,11 +24,26 @@ def test_train(succeed, recipe, tmp_path):
     run_dir = tmp_path / "runs" / "tiny"
     metrics = json.loads((run_dir / "metrics.json").read_text())
     assert metrics["epochs"] == 1
+    assert "epoch 1/1: " in text
+    assert " nats, validation " in text
+    assert " rows/s" in text
     assert f"test: {metrics['test']['nll']:.4f} ± " in text
     assert "preset/" in text
     assert text.startswith("devices: ")
     assert "wrote runs/tiny: " in text
     assert (run_dir / "preset" / "config.json").is_file()
+
+
+def test_a_finished_run_is_told_and_not_run_again(succeed, recipe, tmp_path):
+    command = ("train", recipe, "--set", "training.epochs=1", "--no-download")
+    first = succeed(*command)
+    weights = tmp_path / "runs/tiny/last.weights.h5"
+    written = weights.stat().st_mtime_ns
+    again = succeed(*command)
+    assert "runs/tiny holds this run, finished. To train anew, delete it or choose another --out." in again
+    assert "epoch" not in again
+    assert next(line for line in first.splitlines() if line.startswith("test: ")) in again
+    assert weights.stat().st_mtime_ns == written
 
 
 @pytest.mark.parametrize(

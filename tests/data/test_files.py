@@ -1,7 +1,11 @@
 """Paths, globs and lists of files; describe_file."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
@@ -108,3 +112,55 @@ def test_describe_counts_rows_where_that_is_cheap(tmp_path, table):
     csv = describe_file(str(tmp_path / "rows.csv"), columns=["c", "a"])
     assert (csv.format, csv.rows, csv.columns, csv.event_shape) == ("csv", None, ("c", "a"), (2,))
     assert describe_file(tmp_path / "rows.parquet").rows == 300
+
+
+MEMORY = """
+import resource, sys
+from flowzoo.data.files import expand, open_files
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+rows, early = 0, None
+for x, _ in open_files(expand(sys.argv[1])).chunks(None):
+    rows += len(x)
+    early = early or (peak() if rows >= 500_000 else None)
+print(rows, peak() - early)
+"""
+
+
+def write_large(path, rng):
+    """A file of 5 million rows of 8 columns, some 160 MB."""
+    block = rng.normal(size=(50_000, 8)).astype(np.float32)
+    if path.suffix == ".npy":
+        np.save(path, np.tile(block, (100, 1)))
+    elif path.suffix == ".npz":
+        np.savez(path, np.tile(block, (100, 1)))
+    elif path.suffix == ".parquet":
+        # One row group, as some writers have it, of values that no dictionary makes small.
+        x = rng.normal(size=(5_000_000, 8)).astype(np.float32)
+        table = pa.table({str(i): x[:, i] for i in range(8)})
+        pq.write_table(table, path, row_group_size=len(x), use_dictionary=False)
+    elif path.suffix == ".csv":
+        with open(path, "wb") as file:
+            names = pa.table({f"c{i}": block[:, i].round(3) for i in range(8)})
+            pacsv.write_csv(names, file)
+            for _ in range(99):
+                pacsv.write_csv(names, file, pacsv.WriteOptions(include_header=False))
+    else:
+        import tensorflow as tf
+
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for row in block.tolist():
+                x = tf.train.Feature(float_list=tf.train.FloatList(value=row))
+                example = tf.train.Example(features=tf.train.Features(feature={"x": x}))
+                writer.write(example.SerializeToString())
+        path.write_bytes(path.read_bytes() * 100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", [".npy", ".npz", ".csv", ".parquet", ".tfrecord"])
+def test_a_pass_over_a_large_file_takes_little_memory(tmp_path, rng, ending):
+    path = tmp_path / f"rows{ending}"
+    write_large(path, rng)
+    done = subprocess.run([sys.executable, "-c", MEMORY, path], capture_output=True, text=True, check=True)
+    rows, growth = done.stdout.split()
+    assert int(rows) == 5_000_000
+    assert float(growth) < 40, f"{growth} MiB more than after a tenth of the rows"

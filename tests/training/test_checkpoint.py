@@ -1,21 +1,25 @@
 """A training that is stopped, however it is, goes on as if nothing had happened."""
 
-import json
+import csv
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 import flowzoo
 from flowzoo import files
 from flowzoo.config import ZooConfig, dump_config
 from flowzoo.training import checkpoint as module
-from flowzoo.training import train
+from flowzoo.training import train, trainer
 
 EPOCHS = 4
+ROOT = Path(__file__).resolve().parents[2]
+FLIGHTS = ROOT.parent / "shared/data/tabular/nyc_flights.npy"
 
 
 def recipe(**training):
@@ -119,6 +123,28 @@ def test_patience_is_counted_over_interruptions(tmp_path, monkeypatch):
     assert run(tmp_path / "stopped", **options)["epochs"] == wanted
 
 
+def test_weights_are_averaged_in_a_run_that_was_killed_after_its_last_epoch(tmp_path, monkeypatch):
+    """Whether it stopped early or not, what is written is what an undisturbed run writes."""
+    for options in ({}, {"learning_rate": 1.0, "schedule": "constant", "patience": 1, "epochs": 9}):
+        whole, stopped = tmp_path / f"whole{len(options)}", tmp_path / f"stopped{len(options)}"
+        run(whole, **options)
+        with monkeypatch.context() as patched:
+            kill_when(patched, trainer, "evaluate", 1)
+            with pytest.raises(Killed):
+                run(stopped, **options)
+        (stopped / "last.weights.h5").unlink()
+        (stopped / "history.csv").unlink()
+        run(stopped, **options)
+        flows = [flowzoo.from_pretrained(whole / "preset") for _ in range(2)]
+        for flow, directory in zip(flows, (whole, stopped), strict=True):
+            flow.load_weights(directory / "last.weights.h5")
+        for one, other in zip(*[flow.get_weights() for flow in flows], strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-6)
+        assert without_seconds((stopped / "history.csv").read_text()) == [
+            pytest.approx(line, abs=1e-5) for line in without_seconds((whole / "history.csv").read_text())
+        ]
+
+
 def test_a_full_disk_keeps_the_last_checkpoint_and_says_how_to_go_on(whole, tmp_path, monkeypatch):
     def full(path, value):
         raise OSError(28, "No space left on device")
@@ -152,30 +178,68 @@ def test_a_directory_that_cannot_be_written_to_is_told_before_training(tmp_path,
         run(tmp_path)
 
 
+def killed_twice(command, directory, moments):
+    """Runs a command that trains into `directory`, with a SIGKILL once each many epochs lie behind."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+    def started():
+        return subprocess.Popen(command, cwd=directory.parent, env=environment, stdout=subprocess.DEVNULL)
+
+    def epochs():
+        found = (directory / "checkpoints").glob("[0-9]*")
+        return max((int(path.name) for path in found), default=0)
+
+    for least, pause in moments:
+        process = started()
+        end = time.monotonic() + 200
+        while epochs() < least and time.monotonic() < end and process.poll() is None:
+            time.sleep(0.005)
+        time.sleep(pause)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        assert epochs() >= least
+    assert started().wait(300) == 0
+
+
+def train_command(recipe, out, *options):
+    program = [sys.executable, "-c", "from flowzoo.cli import main; main()"]
+    return [*program, "train", recipe, "--out", out, *options]
+
+
+def metrics_of(directory):
+    return files.read_json(directory / "metrics.json")
+
+
 @pytest.mark.slow
 def test_a_killed_process_is_resumed_by_the_same_command(tmp_path):
     """SIGKILL, twice, at moments that nobody chose."""
-    (tmp_path / "moons.yaml").write_text(dump_config(recipe(epochs=60)))
-    command = [sys.executable, "-c", "from flowzoo.cli import main; main()", "train", "moons.yaml", "--out"]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-
-    def started(out):
-        return subprocess.Popen([*command, out], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
-
-    def epochs_of(out):
-        found = (tmp_path / out / "checkpoints").glob("[0-9]*")
-        return max((int(path.name) for path in found), default=0)
-
-    assert started("whole").wait(300) == 0
-    for least in (5, 20):
-        process = started("killed")
-        end = time.monotonic() + 200
-        while epochs_of("killed") < least and time.monotonic() < end:
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert least <= epochs_of("killed") < 60
-    assert started("killed").wait(300) == 0
-    one, other = (json.loads((tmp_path / out / "metrics.json").read_text()) for out in ("whole", "killed"))
+    path = tmp_path / "moons.yaml"
+    path.write_text(dump_config(recipe(epochs=60)))
+    subprocess.run(train_command(path, tmp_path / "whole"), check=True)
+    killed_twice(train_command(path, tmp_path / "killed"), tmp_path / "killed", [(5, 0.0), (20, 0.0)])
+    one, other = metrics_of(tmp_path / "whole"), metrics_of(tmp_path / "killed")
     assert one["test"]["nll"] == pytest.approx(other["test"]["nll"], abs=1e-4)
-    assert files.read_json(tmp_path / "killed/metrics.json")["epochs"] == 60
+    assert other["epochs"] == 60
+
+
+@pytest.mark.slow
+@pytest.mark.needs_shared
+@pytest.mark.skipif(not FLIGHTS.is_file(), reason=f"there is no {FLIGHTS}")
+def test_the_flights_recipe_killed_twice_equals_the_whole_run(tmp_path):
+    """The moments are random: they fall into an epoch, a validation or a checkpoint."""
+    rng = np.random.default_rng()
+    options = ["--set", f"data.source={FLIGHTS}", "--set", "training.epochs=6"]
+    path = ROOT / "zoo_configs/maf_flights.yaml"
+    subprocess.run(train_command(path, tmp_path / "whole", *options), check=True)
+    whole = metrics_of(tmp_path / "whole")
+    with open(tmp_path / "whole/history.csv", newline="") as file:
+        *_, before, last = [float(row["seconds"]) for row in csv.DictReader(file)]
+    moments = [(1, rng.uniform(0, last - before)), (3, rng.uniform(0, last - before))]
+    print("killed after epochs and seconds:", moments)
+    killed_twice(train_command(path, tmp_path / "killed", *options), tmp_path / "killed", moments)
+    resumed = metrics_of(tmp_path / "killed")
+    assert resumed["epochs"] == 6
+    assert resumed["test"]["nll"] == pytest.approx(whole["test"]["nll"], abs=1e-4)
+    histories = [(tmp_path / out / "history.csv").read_text() for out in ("killed", "whole")]
+    got, wanted = (without_seconds(history) for history in histories)
+    assert got == [pytest.approx(line, abs=1e-4) for line in wanted]

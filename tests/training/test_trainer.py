@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import flowzoo
-from flowzoo import presets
+from flowzoo import presets, provenance
 from flowzoo.config import ZooConfig, load_config
 from flowzoo.evaluation import evaluate
 from flowzoo.training import train, trainer
@@ -46,6 +46,7 @@ def test_every_file_is_there(run):
         "metrics.json",
         "preset",
         "samples.png",
+        "tensorboard",
     }
     for name in ("curve.png", "samples.png"):
         assert (directory / name).read_bytes().startswith(b"\x89PNG")
@@ -74,6 +75,8 @@ def test_the_metrics_are_returned_and_written(run):
     assert 0 < metrics["test"]["bits_per_dim"] < 6
     assert metrics["training_seconds"] > 0
     assert metrics["machine"]
+    assert metrics["versions"] == provenance.versions()
+    assert metrics["revision"] == provenance.revision()
 
 
 def test_the_preset_gives_the_reported_numbers(run):
@@ -118,6 +121,31 @@ def test_the_preset_has_the_weights_of_the_best_epoch(tmp_path):
     validation = flowzoo.data.load("two_moons", split, batch_size=256)
     flow = flowzoo.from_pretrained(tmp_path / "preset")
     assert evaluate(flow, validation)["nll"] == pytest.approx(min(curve), rel=1e-4)
+
+
+def test_a_finished_run_is_not_run_again(run, monkeypatch):
+    directory, metrics = run
+    monkeypatch.setattr(flowzoo.Flow, "fit", lambda *args, **kwargs: pytest.fail("trained again"))
+    assert train(recipe(), directory, download=False, verbose=0) == metrics
+
+
+def test_a_recipe_sets_dropout_l2_and_noise(tmp_path, monkeypatch):
+    given, compile_flow = {}, flowzoo.Flow.compile
+
+    def compile_noted(*args, **kwargs):
+        given.update(kwargs)
+        compile_flow(*args, **kwargs)
+
+    monkeypatch.setattr(flowzoo.Flow, "compile", compile_noted)
+    config = recipe(
+        model={"name": "realnvp", "options": {"couplings": 1, "hidden_units": [4], "dropout": 0.5}},
+        data={"source": "two_moons", "train": "train[:256]", "test": "test[:64]"},
+        training={"epochs": 1, "jit_compile": False, "l2": 1e-3, "noise": 0.1},
+    )
+    train(config, tmp_path, download=False, verbose=0)
+    assert (given["l2"], given["noise"]) == (1e-3, 0.1)
+    flow = flowzoo.from_pretrained(tmp_path / "preset")
+    assert flow.transforms[1].conditioner.drop.rate == 0.5
 
 
 def test_a_directory_with_another_recipe_is_left_alone(run):

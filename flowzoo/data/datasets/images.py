@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ def _stock_builder(info: DatasetInfo, data_dir: Path | None) -> Any:
 
 def _register_stock(info: DatasetInfo) -> None:
     held_out = info.splits["validation"]
+    info = replace(info, validation_ends_train=True)
     register_dataset(info)(
         partial(
             open_tfds,

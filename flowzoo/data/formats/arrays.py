@@ -1,10 +1,12 @@
-"""NumPy files: .npy is read through a memory map, chunk by chunk; .npz is loaded."""
+"""NumPy files, chunk by chunk: .npy through a memory map, .npz out of its zip archive."""
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -61,28 +63,64 @@ def read_npz(path: Path, columns: Columns, labels: bool | str) -> Source:
             names their array.
 
     Returns:
-        The source, which holds the arrays in memory: a zip archive cannot be mapped.
+        The source, which reads the archive again for each pass. It holds the labels in memory, and an
+        array that was saved column by column (in Fortran's order).
 
     Raises:
         ValueError: If there is no such array, or it has no rows of numbers.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            key = _data_key(archive.files, columns, str(path))
-            x = archive[key]
-            y = None
-            if labels is not False:
-                y = _integers(archive[_label_key(archive.files, labels, str(path))], str(path))
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
-        raise ValueError(f"{path} is not a readable .npz archive: {error}") from error
-    except ValueError as error:
-        raise _without_pickle(path, error) from error
+    y = None
+    with _opened(path) as archive:
+        key = _data_key(archive.files, columns, str(path))
+        with _member(archive, key) as file:
+            shape, by_columns, dtype = _header(file)
+        if labels is not False:
+            y = _integers(archive[_label_key(archive.files, labels, str(path))], str(path))
+        x = archive[key] if by_columns or dtype.hasobject else np.broadcast_to(np.zeros((), dtype), shape)
     if columns == key:
         columns = None
     names, chosen = _layout(x, columns, f"{path}, array {key!r}")
     if y is not None and y.shape != (len(x),):
         raise ValueError(f"{path}: {len(x)} rows but labels of shape {y.shape}; one a row is wanted.")
-    return array_source(_cast(x, chosen, _row_dtype(x)), y, [names[i] for i in chosen])
+    row_dtype, kept = _row_dtype(x), tuple(names[i] for i in chosen)
+    if by_columns:
+        return array_source(_cast(x, chosen, row_dtype), y, kept)
+
+    def chunks(rng: np.random.Generator | None) -> Iterator[Chunk]:
+        with _opened(path) as archive, _member(archive, key) as file:
+            _header(file)
+            for start, stop in blocks(len(x), source.chunk_rows, None):
+                size = (stop - start, *shape[1:])
+                block = np.frombuffer(file.read(int(np.prod(size)) * dtype.itemsize), dtype).reshape(size)
+                yield _cast(block, chosen, row_dtype), None if y is None else y[start:stop]
+
+    event_shape = (len(chosen),) if x.ndim < 4 else x.shape[1:]
+    source = Source(event_shape, row_dtype, chunks, len(x), y is not None, kept)
+    return source
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
+    """An archive; errors name it."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            yield archive
+    except (zipfile.BadZipFile, EOFError, OSError) as error:
+        raise ValueError(f"{path} is not a readable .npz archive: {error}") from error
+    except ValueError as error:
+        raise _without_pickle(path, error) from error
+
+
+def _member(archive: np.lib.npyio.NpzFile, key: str) -> IO[bytes]:
+    return archive.zip.open(f"{key}.npy")  # type: ignore[union-attr]  # None once it is closed
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether the columns come first, and dtype; the file stands at the first value then."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, by_columns, dtype = read(file)
+    return shape, by_columns and len(shape) > 1, dtype
 
 
 def _map(path: Path) -> np.ndarray:

@@ -76,8 +76,9 @@ def read_parquet(path: Path, columns: Columns, labels: bool | str) -> Source:
 
     def chunks(rng: np.random.Generator | None) -> Iterator[Chunk]:
         order = np.arange(groups) if rng is None else rng.permutation(groups)
-        # Not pre-buffered: that would fetch all row groups, the whole file, before the first row.
-        with _errors_named(path), pq.ParquetFile(path, pre_buffer=False) as file:
+        # Not pre-buffered: that would fetch all row groups, the whole file, before the first row. Buffered,
+        # because without it a row group, which may be the whole file too, is fetched at once.
+        with _errors_named(path), pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:
             batches = file.iter_batches(source.chunk_rows, order.tolist(), columns=wanted)
             yield from _chunks(batches, names, label, str(path))
 

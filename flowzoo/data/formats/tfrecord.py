@@ -11,6 +11,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from flowzoo.data.formats.columns import Columns, as_list
+from flowzoo.data.formats.packed import Span, float_spans, packed_chunks
 from flowzoo.data.source import Chunk, Source
 from flowzoo.registry import nearest
 
@@ -35,7 +36,8 @@ def read_tfrecord(path: Path, columns: Columns, labels: bool | str) -> Source:
     """
     compression = "GZIP" if path.name.lower().endswith(".gz") else ""
     records = tf.data.TFRecordDataset(str(path), compression)
-    features = _first_example(path, records)
+    example = _first_record(path, records)
+    features = _features(path, example)
     label = "label" if labels is True else labels or None
     names = _feature_names(features, as_list(columns), label, str(path))
     spec = {name: _spec(features[name]) for name in names}
@@ -48,18 +50,28 @@ def read_tfrecord(path: Path, columns: Columns, labels: bool | str) -> Source:
         rows = _rows([example[name] for name in names])
         return (rows,) if label is None else (rows, example[label])
 
+    spans = _spans(example, [features[name] for name in names]) if label is None else None
+
     def chunks(rng: np.random.Generator | None) -> Iterator[Chunk]:
-        batches = records.batch(min(source.chunk_rows, 1024))
+        done: int | None = 0
+        if spans is not None:
+            done = yield from packed_chunks(path, example, spans, source.chunk_rows)
+        if done is None:
+            return
+        batches, rest = records.skip(done).batch(min(source.chunk_rows, 1024)), 0
         try:
-            for arrays in batches.map(parse).prefetch(2).as_numpy_iterator():
+            for arrays in batches.map(parse, tf.data.AUTOTUNE).prefetch(2).as_numpy_iterator():
+                rest += len(arrays[0])
                 yield arrays[0], arrays[1] if label is not None else None
         except tf.errors.OpError as error:
-            raise _damaged(path, error) from error
+            raise _damaged(path, error.message) from error
+        if not rest:  # TensorFlow takes half a head for the end of the file.
+            raise _damaged(path, "its last record is not whole")
 
     try:
         first = parse(next(iter(records.batch(1))))[0]
     except tf.errors.OpError as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, error.message) from error
     source = Source(
         event_shape=tuple(first.shape[1:]),
         dtype=np.dtype(first.dtype.as_numpy_dtype),
@@ -70,14 +82,18 @@ def read_tfrecord(path: Path, columns: Columns, labels: bool | str) -> Source:
     return source
 
 
-def _first_example(path: Path, records: Any) -> dict[str, Any]:
-    """The features of the first record."""
+def _first_record(path: Path, records: Any) -> bytes:
     try:
-        serialized = next(iter(records)).numpy()
+        serialized: bytes = next(iter(records)).numpy()
     except StopIteration:
         raise ValueError(f"{path} is empty.") from None
     except tf.errors.OpError as error:
-        raise _damaged(path, error) from error
+        raise _damaged(path, error.message) from error
+    return serialized
+
+
+def _features(path: Path, serialized: bytes) -> dict[str, Any]:
+    """The features of an example."""
     try:
         return dict(tf.train.Example.FromString(serialized).features.feature)
     except DecodeError as error:
@@ -104,6 +120,13 @@ def _feature_names(
     if len(names) > 1 and any(_is_image(features[feature]) for feature in names):
         raise ValueError(f"{name}: of {names} some are images; an image must be the only column.")
     return names
+
+
+def _spans(example: bytes, features: list[Any]) -> list[Span] | None:
+    """Where the values lie, if all of them are floats and that can be told."""
+    if any(feature.WhichOneof("kind") != "float_list" for feature in features):
+        return None
+    return float_spans(example, [feature.float_list.value for feature in features])
 
 
 def _spec(feature: Any) -> Any:
@@ -139,8 +162,8 @@ def _entry_names(names: list[str], features: dict[str, Any]) -> tuple[str, ...]:
     return tuple(name if sizes[name] == 1 else f"{name}[{i}]" for name in names for i in range(sizes[name]))
 
 
-def _damaged(path: Path, error: tf.errors.OpError) -> ValueError:
-    first_line = error.message.split("\n")[0].split("[Op:")[0].strip()
+def _damaged(path: Path, message: str) -> ValueError:
+    first_line = message.split("\n")[0].split("[Op:")[0].strip()
     return ValueError(
         f"{path} cannot be read: {first_line}. It must be a whole TFRecord file whose records "
         "all have the same features: vectors of one length, or images (PNG, JPEG, GIF, BMP) of one "

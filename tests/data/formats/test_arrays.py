@@ -124,6 +124,30 @@ def test_the_array_of_an_archive(tmp_path, table, keys, columns, expected):
     np.testing.assert_array_equal(x, arrays[expected])
 
 
+@pytest.mark.parametrize("save_archive", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_an_archive_is_read_in_chunks(tmp_path, monkeypatch, table, save_archive, order):
+    monkeypatch.setattr("flowzoo.data.source.CHUNK_BYTES", 7 * 8)
+    save_archive(tmp_path / "a.npz", X=np.array(table, "float64", order=order), y=np.arange(300))
+    source = read_npz(tmp_path / "a.npz", [2, 0], True)
+    assert (source.event_shape, source.rows, source.columns) == ((2,), 300, ("2", "0"))
+    for _ in range(2):
+        assert max(len(x) for x, _ in source.chunks(None)) == 7
+        x, labels = read(source)
+        np.testing.assert_array_equal(x, table[:, [2, 0]])
+        np.testing.assert_array_equal(labels, np.arange(300))
+
+
+def test_an_archive_that_is_damaged_further_down_is_refused_by_name(tmp_path, table):
+    path = tmp_path / "a.npz"
+    np.savez(path, X=table)
+    content = bytearray(path.read_bytes())
+    content[2000] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.npz is not a readable .npz archive"):
+        read(read_npz(path, None, False))
+
+
 @pytest.mark.parametrize(
     ("labels", "y"),
     [(True, np.array([0, 1, 2])), ("y", np.array([0.0, 1.0, 2.0])), ("group", np.array([2, 2, 2]))],

@@ -1,0 +1,36 @@
+"""Which software a file came from: versions of the packages, and flowzoo's commit. Needs no TensorFlow."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+from flowzoo._version import __version__
+
+PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Versions of flowzoo, of Python, and of the packages that a result depends on."""
+    packages = {name: version(name) for name in PACKAGES}
+    return {"flowzoo": __version__, "python": platform.python_version(), **packages}
+
+
+def revision() -> str | None:
+    """The commit of the checkout that flowzoo runs from; None if it is installed.
+
+    Returns:
+        The commit's full name, with ``-dirty`` behind it if a tracked file was changed since.
+    """
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
+    # No tag can match: the commit's name alone is wanted.
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
