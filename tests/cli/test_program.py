@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import typer
 
+import flowzoo
 from flowzoo.cli import app, program
 
 COMMANDS = ("list", "info", "train", "fit", "evaluate", "sample", "score", "export", "serve", "demo")
@@ -114,6 +115,12 @@ def test_unexpected_errors_keep_their_traceback():
     assert result.returncode == 1
     assert "Traceback" in result.stderr
     assert "ZeroDivisionError" in result.stderr
+
+
+def test_python_runs_the_package():
+    command = [sys.executable, "-m", "flowzoo", "--version"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout == f"flowzoo {flowzoo.__version__}\n"
 
 
 def heed_interrupts():
