@@ -102,6 +102,13 @@ class TrainingConfig(_Section):
     jit_compile: Literal["auto"] | bool = "auto"
     memory_efficient: bool = False
 
+    @pydantic.field_validator("weight_decay")
+    @classmethod
+    def _of_adamw(cls, value: float, info: pydantic.ValidationInfo) -> float:
+        if value and info.data.get("optimizer") != "adamw":
+            raise ValueError("only optimizer: adamw decays weights; for others take l2")
+        return value
+
 
 class CardConfig(_Section):
     """What a model card says beside what is measured; training needs none of it.
@@ -120,13 +127,6 @@ class CardConfig(_Section):
     published: float | None = None
     published_source: str = ""
     limits: str = ""
-
-    @pydantic.field_validator("weight_decay")
-    @classmethod
-    def _of_adamw(cls, value: float, info: pydantic.ValidationInfo) -> float:
-        if value and info.data.get("optimizer") != "adamw":
-            raise ValueError("only optimizer: adamw decays weights; for others take l2")
-        return value
 
 
 class ZooConfig(_Section):
