@@ -113,7 +113,10 @@ def loop_over_fit() -> dict[str, float]:
             float(graph.train_function(iterator)["loss"])
 
     one, other = medians(lambda: float(flow.train_function(iterator)["loss"]), graphed)
-    return {"an epoch of fit over its compiled loop": (many - few) / 3 / loop, "training step: XLA over graph": one / other}
+    return {
+        "an epoch of fit over its compiled loop": (many - few) / 3 / loop,
+        "training step: XLA over graph": one / other,
+    }
 
 
 def realnvp(columns: int, use_xla: bool = True) -> flowzoo.Flow:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-# Fewer rows than this are not worth a call of their own on another core.
-_LEAST_ROWS = 64
+# Less than this is not worth a call of its own on another core: so many rows, and rows times weights.
+_LEAST_ROWS, _LEAST_WORK = 64, 2**20
 
 
 class RowFunction:
@@ -27,13 +27,14 @@ class RowFunction:
             depends on that row alone.
         chunk: Rows in a chunk, a power of two.
         jit_compile: Whether to compile with XLA.
+        weights: How many numbers a row meets on its way, to know what it costs.
     """
 
-    def __init__(self, function: Callable, chunk: int, jit_compile: bool):
+    def __init__(self, function: Callable, chunk: int, jit_compile: bool, weights: int):
         self._function = function
-        self._compiled = tf.function(function, jit_compile=jit_compile, autograph=False)
-        self._side_by_side = tf.function(self._in_parts, autograph=False)
+        self._jit_compile = jit_compile
         self._most_parts = _cores() if jit_compile else 1
+        self._least_rows = max(_LEAST_ROWS, _LEAST_WORK // max(weights, 1))
         self._of_size: dict[tuple, Callable] = {}
         self._chunk = chunk
 
@@ -54,28 +55,32 @@ class RowFunction:
         rows = int(tensors[0].shape[0])
         size = 1 << max(rows - 1, 0).bit_length()
         if rows == size:
-            return self._compiled_for(tensors)(*tensors)
+            return self._of_their_size(tensors)(*tensors)
         tensors = [_pad(tensor, size - rows) for tensor in tensors]
-        padded = self._compiled_for(tensors)(*tensors)
+        padded = self._of_their_size(tensors)(*tensors)
         return tf.nest.map_structure(lambda tensor: tensor[:rows], padded)
 
-    def _compiled_for(self, tensors):
-        """One trace a size, which is meant: `tf.function` itself would warn of so many."""
+    def _of_their_size(self, tensors):
+        """One function for each size: of a single one TensorFlow would warn that it is traced so often."""
         key = tuple((tensor.dtype, *tensor.shape) for tensor in tensors)
         if key not in self._of_size:
-            function = self._compiled if self._parts(tensors) == 1 else self._side_by_side
-            self._of_size[key] = function.get_concrete_function(*tensors)
+            compiled = tf.function(self._function, jit_compile=self._jit_compile, autograph=False)
+            most = min(self._most_parts, tensors[0].shape[0] // self._least_rows)
+            # A power of two, as the number of rows is.
+            parts = 1 << max(most, 1).bit_length() - 1
+            self._of_size[key] = compiled if parts == 1 else _side_by_side(compiled, parts)
         return self._of_size[key]
 
-    def _parts(self, tensors):
-        """In how many parts rows are cut: a power of two, as their number is."""
-        most = min(self._most_parts, tensors[0].shape[0] // _LEAST_ROWS)
-        return 1 << max(most, 1).bit_length() - 1
 
-    def _in_parts(self, *tensors):
-        parts = zip(*[tf.split(tensor, self._parts(tensors)) for tensor in tensors], strict=True)
-        results = [self._compiled(*part) for part in parts]
+def _side_by_side(compiled, count):
+    """The function of rows as so many calls with equal parts of them, which may run at the same time."""
+
+    def in_parts(*tensors):
+        parts = zip(*[tf.split(tensor, count) for tensor in tensors], strict=True)
+        results = [compiled(*part) for part in parts]
         return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *results)
+
+    return tf.function(in_parts, autograph=False)
 
 
 def _cores() -> int:

@@ -278,7 +278,7 @@ class Flow(LikelihoodModel):
         key = (key, self.use_xla)
         if key not in self._row_functions:
             chunk = rows_at_once(self.event_shape, 8192)
-            self._row_functions[key] = RowFunction(function, chunk, self.use_xla)
+            self._row_functions[key] = RowFunction(function, chunk, self.use_xla, self.count_params())
         return self._row_functions[key]
 
     # -- Keras -----------------------------------------------------------------------------

@@ -21,14 +21,14 @@ class Spied:
 @pytest.mark.parametrize("jit_compile", [True, False])
 def test_any_number_of_rows_comes_back_in_order(rows, jit_compile):
     x = tf.reshape(tf.range(2.0 * rows), [rows, 2])
-    got = RowFunction(Spied(), 4, jit_compile)(x, 10 * x)
+    got = RowFunction(Spied(), 4, jit_compile, 1)(x, 10 * x)
     np.testing.assert_array_equal(got["sum"], 11 * x)
     np.testing.assert_array_equal(got["first"], x[:, 0])
 
 
 def test_few_sizes_are_compiled():
     spied = Spied()
-    function = RowFunction(spied, 8, jit_compile=False)
+    function = RowFunction(spied, 8, jit_compile=False, weights=1)
     for rows in range(40):
         function(tf.ones([rows, 2]), tf.ones([rows, 2]))
     assert sorted(spied.traced) == [1, 2, 4, 8]
@@ -41,13 +41,21 @@ def test_cores_share_the_rows(monkeypatch, cores, rows, parts):
     """Equal parts, so that one program serves all: it is traced once."""
     monkeypatch.setattr(batching, "_cores", lambda: cores)
     spied = Spied()
-    function = RowFunction(spied, 512, jit_compile=True)
+    function = RowFunction(spied, 512, jit_compile=True, weights=10**6)
     x = tf.reshape(tf.range(2.0 * rows), [rows, 2])
     for _ in range(2):
         got = function(x, 10 * x)
     np.testing.assert_array_equal(got["sum"], 11 * x)
     size = 1 << (rows - 1).bit_length()
     assert spied.traced == [size // parts]
+
+
+def test_little_work_stays_on_one_core(monkeypatch):
+    monkeypatch.setattr(batching, "_cores", lambda: 8)
+    spied = Spied()
+    x = tf.ones([512, 2])
+    RowFunction(spied, 512, jit_compile=True, weights=100)(x, x)
+    assert spied.traced == [512]
 
 
 def test_padding_is_made_of_rows_that_exist():
@@ -57,13 +65,13 @@ def test_padding_is_made_of_rows_that_exist():
         tf.debugging.assert_positive(x)
         return tf.math.log(x)
 
-    got = RowFunction(function, 8, jit_compile=False)(tf.fill([3, 1], 2.0))
+    got = RowFunction(function, 8, jit_compile=False, weights=1)(tf.fill([3, 1], 2.0))
     np.testing.assert_allclose(got, np.log(2.0) * np.ones((3, 1)), rtol=1e-6)
 
 
 def test_inside_of_another_trace_the_plain_function_runs():
     spied = Spied()
-    function = RowFunction(spied, 4, jit_compile=True)
+    function = RowFunction(spied, 4, jit_compile=True, weights=1)
 
     @tf.function(input_signature=[tf.TensorSpec([None, 2])])
     def graph(x):

@@ -28,7 +28,7 @@ def check_runtimes(flow: Flow) -> None:
             got = graph(*[tensor[:count] for tensor in arguments])
             assert_close(got, eager[:count], tolerance, f"{name} of {count} rows, graph against eager")
             assert method(*[tensor[:count] for tensor in arguments]).shape == got.shape
-        compiled = RowFunction(method, 8, jit_compile=True)(*arguments)
+        compiled = RowFunction(method, 8, jit_compile=True, weights=1)(*arguments)
         assert_close(compiled, eager, tolerance, f"{name}, XLA against eager")
 
 
