@@ -180,6 +180,8 @@ def quantity(value: float) -> str:
 def draw(medians: list[dict]) -> None:
     """Rows a second against D, of ours and of every other, for each case and work."""
     cases = ("realnvp", "maf", "iaf", "nsf")
+    names = sorted({row["peer"] for row in medians})
+    dims = sorted({row["dim"] for row in medians if row["case"] in cases and row["task"] == "log_prob"})
     figure = Figure(figsize=(13, 8), layout="constrained")
     grid = figure.subplots(3, len(cases), sharex=True)
     for i, task in enumerate(("train", "log_prob", "sample")):
@@ -191,14 +193,17 @@ def draw(medians: list[dict]) -> None:
                     for row in medians
                     if (row["task"], row["case"], row["peer"]) == (task, case, peer)
                 )
-                style = {"color": "black", "linewidth": 2.5} if peer == OURS else {"alpha": 0.7}
+                style = {"color": "black", "linewidth": 2.5} if peer == OURS else {"alpha": 0.8}
+                style = {"color": f"C{names.index(peer)}"} | style
                 axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=peer, **style)
             axes.set(xscale="log", yscale="log", title=f"{task}, {case}")
+            axes.set_xticks(dims, dims)
+            axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
             axes.grid(alpha=0.3)
-            if peers:
-                axes.legend(fontsize=6)
-            else:
+            if not peers:
                 axes.set_axis_off()
+    lines, labels = grid[1, 0].get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside upper center", ncols=len(labels))
     for axes in grid[-1]:
         axes.set_xlabel("D")
     for axes in grid[:, 0]:

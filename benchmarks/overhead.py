@@ -1,0 +1,72 @@
+"""Where the milliseconds of one call go: Python, TensorFlow's call, the weights handed over, the program.
+
+    python benchmarks/overhead.py [--case planar] [--dim 2]
+
+Medians of one process, each line with all that the line below has and a part more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import tensorflow as tf
+
+import flowzoo
+
+BATCH = 512
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--case", default="planar", help="an architecture of vectors")
+    parser.add_argument("--dim", type=int, default=2)
+    arguments = parser.parse_args()
+    flow = flowzoo.create_model(arguments.case, (arguments.dim,), preprocessing="none")
+    rows = np.random.default_rng(0).standard_normal((BATCH, arguments.dim)).astype("float32")
+    x, seeds = tf.constant(rows), flowzoo.random.row_seeds(0, BATCH)
+    weights = [variable.value for variable in flow.variables if variable.value.dtype == x.dtype]
+    compiled = flow._row_function("log_density", flow.log_density)
+    flow.log_prob(rows)
+    inside = compiled._of_their_size([x])
+
+    @tf.function(jit_compile=True, autograph=False)
+    def reads_the_weights(x):
+        return x + tf.add_n([tf.reduce_sum(weight) for weight in weights])
+
+    @tf.function(jit_compile=True, autograph=False)
+    def empty(x):
+        return x + 1.0
+
+    calls: dict[str, Callable] = {
+        "flow.sample": lambda: flow.sample(seed=seeds).numpy(),
+        "flow.log_prob": lambda: flow.log_prob(rows).numpy(),
+        "its compiled function": lambda: inside(x).numpy(),
+        f"a function that reads the {len(weights)} weights": lambda: reads_the_weights(x).numpy(),
+        "an empty function": lambda: empty(x).numpy(),
+    }
+    for name, call in calls.items():
+        print(f"{name:<40} {median_ms(call):.3f} ms")
+
+
+def median_ms(call: Callable, count: int = 500) -> float:
+    """Median milliseconds of a call, after some that are not counted."""
+    times = []
+    for _ in range(count + 50):
+        start = time.perf_counter()
+        call()
+        times.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times[50:])
+
+
+if __name__ == "__main__":
+    main()
