@@ -143,11 +143,18 @@ def is_finished(run_dir: str | os.PathLike) -> bool:
 def _prepare(run_dir: Path, config: ZooConfig) -> Path:
     run_dir.mkdir(parents=True, exist_ok=True)
     recipe = run_dir / RECIPE
-    if recipe.exists() and not load_config(recipe).trains_as(config):
+    if recipe.exists() and not _trains_as(recipe, config):
         raise FileExistsError(
             f"{run_dir} holds a run of another recipe; choose another directory (or delete it)."
         )
     return run_dir
+
+
+def _trains_as(recipe: Path, config: ZooConfig) -> bool:
+    try:
+        return load_config(recipe).trains_as(config)
+    except ValueError:  # No recipe, or one of a later flowzoo.
+        return False
 
 
 def load_part(
