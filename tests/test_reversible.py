@@ -45,8 +45,8 @@ def gradients(flow, x, context, jit_compile, memory_efficient):
     return run(*inputs)
 
 
-@pytest.mark.parametrize("context_shape", [None, (3,)])
 @pytest.mark.parametrize("name", FLOWS)
+@pytest.mark.parametrize("context_shape", [(3,), pytest.param(None, marks=pytest.mark.slow)])
 def test_gradients_are_those_of_stored_activations(name, context_shape):
     jit_compile = name == "realnvp"
     flow = moved(create_model(name, (4,), context_shape, **FLOWS[name]))

@@ -72,7 +72,9 @@ def test_all_inverses_agree_and_undo_the_fast_direction(case, side, dtype, toler
     np.testing.assert_allclose(values[0], values[2], atol=tolerance, rtol=tolerance)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [*CASES[:3], *[pytest.param(case, marks=pytest.mark.slow) for case in CASES[3:]]]
+)
 @pytest.mark.parametrize("side", ["data", "latent"])
 def test_gradient_of_the_slow_direction_equals_finite_differences(case, side):
     columns, hidden, residual, context_shape = case

@@ -13,6 +13,7 @@ def _small(monkeypatch):
     monkeypatch.setattr(demo, "OPTIONS", {"levels": 1, "channels": 4, "blocks": 1})
 
 
+@pytest.mark.slow
 def test_demo(succeed, run, tmp_path, monkeypatch):
     text = succeed("demo", "--epochs", 1)
     out = tmp_path / "demo_run"

@@ -127,6 +127,7 @@ def test_new_flows_are_near_the_identity():
         testing.check_near_identity(testing.make_new_flow("glow", event, (3,), **SMALL))
 
 
+@pytest.mark.slow
 def test_float32_round_trip_at_depth_ten_after_training():
     keras.utils.set_random_seed(0)
     x = load_breast_cancer().data
@@ -148,6 +149,7 @@ def digits():
     return np.minimum(images.reshape(-1, 8, 8, 1) * 16, 255), np.eye(10)[labels]
 
 
+@pytest.mark.slow
 def test_it_learns_digits(digits):
     keras.utils.set_random_seed(0)
     images, labels = digits
