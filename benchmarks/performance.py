@@ -23,6 +23,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from flowzoo.provenance import processor
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, RESULTS = ROOT / "docs/performance.md", ROOT / "benchmarks/results.csv"
 MEMORY = ROOT / "benchmarks/memory.csv"
@@ -230,13 +232,6 @@ def replace_between_markers(name: str, text: str) -> None:
     begin, end = f"<!-- begin {name}.py -->", f"<!-- end {name}.py -->"
     before, _, rest = PAGE.read_text().partition(begin)
     PAGE.write_text(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}")
-
-
-def processor() -> str:
-    """The processor's own name for itself."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which software a file came from: versions of the packages, and flowzoo's commit. Needs no TensorFlow."""
+"""What a file came from: versions of the packages, flowzoo's commit, the processor. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,6 +10,16 @@ from pathlib import Path
 from flowzoo._version import __version__
 
 PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy")
+
+
+def processor() -> str:
+    """The processor's name where Linux tells it, else the architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def versions() -> dict[str, str]:

@@ -24,7 +24,6 @@ import contextlib
 import csv
 import functools
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -42,6 +41,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 from flowzoo.client import Client, ServingError
+from flowzoo.provenance import processor
 
 HERE = Path(__file__).parent
 STAND_IN = "flowzoo serve (stand-in)"
@@ -228,15 +228,6 @@ def machine() -> str:
     """What the figures were taken on."""
     versions = [f"{name} {version(name)}" for name in ("tensorflow", "flowzoo")]
     return ", ".join([f"{os.cpu_count()} cores ({processor()})", *versions])
-
-
-def processor() -> str:
-    """Its name where Linux tells it, or the architecture."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.machine()
 
 
 # -- the tables ----------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import os
-import platform
 import shutil
 import time
 from pathlib import Path
@@ -18,7 +17,7 @@ from flowzoo import data, files, plots
 from flowzoo.config import ZooConfig, dump_config, load_config
 from flowzoo.evaluation import evaluate
 from flowzoo.flow import Flow
-from flowzoo.provenance import revision, versions
+from flowzoo.provenance import processor, revision, versions
 from flowzoo.registry import create_model
 from flowzoo.training import distribution
 from flowzoo.training.checkpoint import BEST, LAST, Checkpoint, check_room
@@ -122,7 +121,7 @@ def _run(config, run_dir, data_dir, download, verbose, strategy):
         "parameters": flow.count_params(),
         "training_seconds": checkpoint.seconds,
         "epochs": checkpoint.epochs_done,
-        "machine": f"{os.cpu_count()} x {_processor()}",
+        "machine": f"{os.cpu_count()} x {processor()}",
         "versions": versions(),
         "revision": revision(),
     }
@@ -267,11 +266,3 @@ def _columns(history: list[dict]) -> dict[str, list[float]]:
     """From a mapping for each epoch to a list for each metric."""
     names = dict.fromkeys(name for row in history for name in row)
     return {name: [row[name] for row in history if name in row] for name in names}
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")
