@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import keras
 import tensorflow as tf
 
+from flowzoo import bijectors
 from flowzoo.bijectors import inverse_and_log_det
-
-if TYPE_CHECKING:
-    from flowzoo.layers import FlowLayer
+from flowzoo.layers import FlowLayer, MultiScale
 
 
 def encode(layers: Sequence[FlowLayer], x: tf.Tensor, context: tf.Tensor | None) -> tuple:
@@ -29,14 +27,29 @@ def encode(layers: Sequence[FlowLayer], x: tf.Tensor, context: tf.Tensor | None)
     log_det = tf.zeros(tf.shape(x)[:1], x.dtype)
     run: list[FlowLayer] = []
     for layer in layers:
-        if not hasattr(layer, "encode_scales"):
+        if not isinstance(layer, MultiScale):
             run.append(layer)
             continue
         x, part = _encode_run(run, x, context)
-        x, own = layer.encode_scales(encode, x, context)
+        scales = [_Encoded(scale, context, x.dtype) for scale in layer.scales]
+        x, own = bijectors.MultiScale(scales, dtype=x.dtype).inverse_and_log_det(x)
         log_det, run = log_det + part + own, []
     x, part = _encode_run(run, x, context)
     return x, log_det + part
+
+
+class _Encoded(bijectors.FusedBijector):
+    """The layers of a scale as one bijector, from data to latents."""
+
+    def __init__(self, layers: Sequence[FlowLayer], context: tf.Tensor | None, dtype: tf.DType):
+        self._layers, self._context = layers, context
+        shape = layers[0].event_shape
+        for layer in layers:
+            shape = layer.latent_shape(shape)
+        super().__init__(shape, layers[0].event_shape, dtype=dtype)
+
+    def _inverse_and_log_det(self, x):
+        return encode(self._layers, x, self._context)
 
 
 def check_nothing_is_random(model: keras.Model) -> None:

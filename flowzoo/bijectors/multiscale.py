@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from flowzoo.bijectors.base import FusedBijector, Shape
-from flowzoo.bijectors.chain import Chain
 
 
 class MultiScale(FusedBijector):
@@ -17,12 +17,12 @@ class MultiScale(FusedBijector):
     latents as they stand. The other half goes on to the next scale.
 
     Args:
-        scales: One chain of bijectors a scale; scale i takes the kept half of scale i-1.
+        scales: One fused bijector a scale (a `Chain`, say); scale i takes the kept half of scale i-1.
         dtype: Floating dtype.
         name: Name shown in error messages.
     """
 
-    def __init__(self, scales: list[Chain], *, dtype=tf.float32, name: str | None = None):
+    def __init__(self, scales: Sequence[FusedBijector], *, dtype=tf.float32, name: str | None = None):
         self._scales = tuple(scales)
         # Event shape of what becomes latent after each scale.
         self._out_shapes = tuple(

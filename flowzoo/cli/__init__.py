@@ -1,4 +1,4 @@
-"""The command line: flowzoo list, info, train, fit, evaluate, sample, score, export, demo."""
+"""The command line: `flowzoo --help` lists its commands."""
 
 from flowzoo.cli.program import app, main
 

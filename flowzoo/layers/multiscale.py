@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import keras
-import tensorflow as tf
 
 from flowzoo import bijectors
 from flowzoo.layers.base import FlowLayer
@@ -53,18 +51,6 @@ class MultiScale(FlowLayer):
             for scale in self.scales
         ]
         return bijectors.MultiScale(chains, dtype=self.variable_dtype, name=self.name)
-
-    def encode_scales(self, encode: Callable, x: tf.Tensor, context: tf.Tensor | None) -> tuple:
-        """Latents and log-det, as the bijector gives them, each scale by ``encode(layers, x, context)``."""
-        latents, log_det = [], tf.zeros(tf.shape(x)[:1], x.dtype)
-        for i, scale in enumerate(self.scales):
-            x, part = encode(scale, x, context)
-            log_det += part
-            if i < len(self.scales) - 1:
-                x, out = tf.split(x, 2, axis=-1)
-                latents.append(tf.reshape(out, [-1, math.prod(out.shape[1:])]))
-        latents.append(tf.reshape(x, [-1, math.prod(x.shape[1:])]))
-        return tf.concat(latents, axis=-1), log_det
 
     def adapt(self, x, context=None):
         h = x
