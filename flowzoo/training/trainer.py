@@ -95,11 +95,7 @@ def _run(config, run_dir, data_dir, download, verbose, strategy):
         )
     check_room(run_dir, flow)
     checkpoint = Checkpoint(run_dir / CHECKPOINTS, _monitor(config, flow), config.training.patience)
-    if not checkpoint.restore(flow):
-        flow.adapt(datasets["train"])
-        # Not before: a run whose data were refused must not be in the way of the next.
-        with files.replacing(run_dir / RECIPE) as beside:
-            beside.write_text(dump_config(config))
+    resumed = checkpoint.restore(flow)
     with Progress(config.data.batch_size) if verbose else contextlib.nullcontext() as progress:
         flow.fit(
             datasets["train"],
@@ -107,7 +103,11 @@ def _run(config, run_dir, data_dir, download, verbose, strategy):
             # With no epoch left `fit` still brings the last weights and the logs to their final state.
             epochs=checkpoint.epochs_done if checkpoint.is_finished_early else config.training.epochs,
             validation_data=datasets["validation"],
-            callbacks=[*_callbacks(config, run_dir, checkpoint, epoch), *([progress] if progress else [])],
+            callbacks=[
+                *([] if resumed else [_recipe_writer(config, run_dir)]),
+                *_callbacks(config, run_dir, checkpoint, epoch),
+                *([progress] if progress else []),
+            ],
             verbose=0,
         )
     flow.save_weights(run_dir / LAST)
@@ -204,6 +204,16 @@ def _monitor(config: ZooConfig, flow: Flow) -> str | None:
     if config.data.validation is None:
         return None
     return "val_bits_per_dim" if flow.is_image else "val_nll"
+
+
+def _recipe_writer(config: ZooConfig, run_dir: Path) -> keras.callbacks.Callback:
+    """Writes the recipe when `fit` has adapted: refused data must not leave a run in the next one's way."""
+
+    def write(logs: dict | None) -> None:
+        with files.replacing(run_dir / RECIPE) as beside:
+            beside.write_text(dump_config(config))
+
+    return keras.callbacks.LambdaCallback(on_train_begin=write)
 
 
 def _callbacks(

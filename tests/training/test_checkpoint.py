@@ -107,7 +107,7 @@ def test_a_run_that_has_begun_does_not_adapt_again(tmp_path, monkeypatch):
         kill_when(patched, module.Checkpoint, "on_epoch_end", 2)
         with pytest.raises(Killed):
             run(tmp_path)
-    monkeypatch.setattr(flowzoo.Flow, "adapt", lambda *args, **kwargs: pytest.fail("adapted again"))
+    monkeypatch.setattr("flowzoo.adapt.adapt", lambda *args, **kwargs: pytest.fail("adapted again"))
     run(tmp_path)
 
 
