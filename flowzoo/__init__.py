@@ -9,7 +9,17 @@ from flowzoo._version import __version__
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
-    submodules=["bases", "bijectors", "client", "conditioners", "data", "layers", "plots", "random"],
+    submodules=[
+        "applications",
+        "bases",
+        "bijectors",
+        "client",
+        "conditioners",
+        "data",
+        "layers",
+        "plots",
+        "random",
+    ],
     submod_attrs={
         "flow": ["Flow"],
         "presets": ["from_pretrained"],

@@ -137,6 +137,34 @@ def save_curve(history: dict[str, list[float]], path: str | os.PathLike) -> None
     _save(figure, path)
 
 
+def save_scores(
+    scores: dict[str, np.ndarray], path: str | os.PathLike, threshold: float | None = None
+) -> None:
+    """Writes histograms of anomaly scores as a PNG.
+
+    Args:
+        scores: ``[N]`` nats for each group of rows, the normal ones first.
+        path: Ends in .png.
+        threshold: Drawn as a line.
+    """
+    figure, axes = _figure(6, 3.5)
+    # Anomalies can be so far off that the others would share one bar: the last bar holds what lies beyond.
+    normal = np.asarray(next(iter(scores.values())))
+    low = min(float(np.min(values)) for values in scores.values())
+    high = normal.max() + 2 * (np.quantile(normal, 0.95) - normal.min())
+    bins = np.linspace(low, max(high, low + 1), 61)
+    for name, values in scores.items():
+        inside = np.minimum(values, bins[-1])
+        share = np.full(len(inside), 1 / len(inside))
+        axes.hist(inside, bins, weights=share, alpha=0.6, label=f"{name} ({len(inside):,})")
+    if threshold is not None:
+        axes.axvline(threshold, color="black", linewidth=1, linestyle="--", label="threshold")
+    axes.set_xlabel("score, nats (last bar: beyond)")
+    axes.set_ylabel("share of the rows")
+    axes.legend(fontsize=8)
+    _save(figure, path)
+
+
 def check_available() -> None:
     """Raises a ValueError if pictures cannot be drawn here."""
     _matplotlib()

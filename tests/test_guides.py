@@ -97,3 +97,34 @@ def test_presets(tmp_path):
     exec(re.findall(r"```python\n(.*?)```", PRESETS, re.S)[0], {})
     assert (tmp_path / "samples.png").is_file()
     assert from_pretrained("nsf_checkerboard", registry=tmp_path / "zoo").event_shape == (2,)
+
+
+ANOMALIES = GUIDE.with_name("anomaly-detection.md").read_text()
+
+
+@pytest.mark.slow
+def test_anomaly_detection(tmp_path, monkeypatch):
+    """The guide from above to below: Python in one session, commands in the same folder, a server."""
+    from flowzoo.devserver.server import Server
+
+    monkeypatch.chdir(tmp_path)
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    session = {}
+    *blocks, (_, ask_server) = re.findall(r"```(python|console)\n(.*?)```", ANOMALIES, re.S)
+    for language, block in blocks:
+        if language == "python":
+            exec(block, session)
+            continue
+        for command in block.splitlines():
+            if " serve " not in command:
+                done = subprocess.run(flowzoo(command), env=environment, capture_output=True, text=True)
+                assert done.returncode == 0, (command, done.stderr[-2000:])
+    assert session["auroc"] > 0.9
+    assert (tmp_path / "anomaly_scores.png").is_file()
+    flagged = np.genfromtxt("flagged.csv", delimiter=",", skip_header=1, usecols=2, dtype=str) == "true"
+    np.testing.assert_array_equal(flagged, session["flagged"])
+    with Server("models") as server:
+        exec(ask_server.replace("localhost:8501", server.rest_address), session)
+    np.testing.assert_allclose(-session["log_prob"], session["scores"], rtol=1e-4, atol=1e-3)
+    assert session["valid"].all()
+    np.testing.assert_array_equal(session["anomaly"], session["flagged"])

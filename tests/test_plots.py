@@ -105,6 +105,23 @@ def test_a_curve_is_a_picture(tmp_path, history):
     assert read(tmp_path / "curve.png").shape == (480, 720, 3)
 
 
+@pytest.mark.parametrize("far", [0.0, 1e6, 3e38])
+def test_scores_are_a_picture_however_far_off_one_is(tmp_path, rng, far):
+    normal = rng.normal(size=500).astype(np.float32)
+    groups = {"normal": normal, "anomalies": np.append(normal + 5, far).astype(np.float32)}
+    plots.save_scores(groups, tmp_path / "scores.png", threshold=2.0)
+    picture = read(tmp_path / "scores.png")
+    assert picture.shape == (420, 720, 3)
+    # Bars on the left half, of the normal rows, and on the right.
+    for half in np.split(picture[50:300, 90:690], 2, axis=1):
+        assert np.std(half) > 10
+
+
+def test_scores_that_are_all_equal_are_a_picture(tmp_path):
+    plots.save_scores({"normal": np.ones(5)}, tmp_path / "scores.png")
+    assert read(tmp_path / "scores.png").shape == (420, 720, 3)
+
+
 def test_without_matplotlib_the_message_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.image", None)

@@ -133,6 +133,14 @@ class FullGaussian(Normal):
         # Row by row, the diagonal as logarithms.
         self.factor = self.add_weight(name="factor", shape=(size * (size + 1) // 2,), initializer="zeros")
 
+    def set_moments(self, mean: np.ndarray, covariance: np.ndarray) -> None:
+        """Sets the mean ``[D]`` and the covariance ``[D, D]``, of rank D."""
+        # Of a covariance C C^T with C lower triangular, A = C^-1.
+        factor = np.linalg.inv(np.linalg.cholesky(covariance))
+        np.fill_diagonal(factor, np.log(np.diag(factor)))
+        self.loc.assign(mean)
+        self.factor.assign(factor[np.tril_indices(len(factor))])
+
     def distribution(self, context=None):
         size = self.loc.shape[0]
         batch = [] if context is None else [tf.shape(context)[0]]

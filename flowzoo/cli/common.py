@@ -59,17 +59,25 @@ def load_flow(model: str) -> Flow:
     Raises:
         ValueError: If there is no such preset, or the file holds no flow.
     """
-    from flowzoo.presets import find_flow, from_pretrained
+    from flowzoo.presets import from_pretrained
 
-    path = Path(model).expanduser()
-    flow = find_flow(path / "preset" if (path / "preset").is_dir() else _name_or_path(model))
+    path = locate(model)
     import_tensorflow()
-    return from_pretrained(flow)
+    return from_pretrained(path)
 
 
-def _name_or_path(model: str) -> str | Path:
+def locate(model: str) -> Path:
+    """The preset directory or ``.keras`` file that MODEL means.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    from flowzoo.presets import find_flow
+
     path = Path(model).expanduser()
-    return path if path.exists() else model
+    if (path / "preset").is_dir():
+        return find_flow(path / "preset")
+    return find_flow(path if path.exists() else model)
 
 
 def check_model(name: str, options: dict[str, Any]) -> None:

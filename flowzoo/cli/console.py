@@ -49,6 +49,8 @@ def print_nested(value: dict, indent: int = 0) -> None:
         if isinstance(item, dict):
             typer.echo(" " * indent + f"{key}:")
             print_nested(item, indent + 2)
+        elif isinstance(item, list) and len(item) > 100:
+            typer.echo(" " * indent + f"{key}: {len(item):,} values")
         else:
             typer.echo(" " * indent + f"{key}: {item}")
 

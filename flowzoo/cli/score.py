@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
 
-from flowzoo.cli.common import Columns, ContextColumns, Data, DataDir, Model, NoDownload, load_flow
+from flowzoo.cli.common import (
+    Columns,
+    ContextColumns,
+    Data,
+    DataDir,
+    Model,
+    NoDownload,
+    load_flow,
+    locate,
+)
 from flowzoo.cli.console import counter, examples
 from flowzoo.cli.rows import Request, is_file, make_request
-from flowzoo.cli.tables import check_ending, write_table
+from flowzoo.cli.tables import Batches, check_ending, write_table
 
 if TYPE_CHECKING:
     from flowzoo.flow import Flow
@@ -20,6 +27,7 @@ if TYPE_CHECKING:
 EXAMPLES = examples(
     "flowzoo score runs/mine rows.csv --out scores.csv",
     "flowzoo score flow.keras digits --split test --out scores.parquet",
+    "flowzoo score detectors/mine rows.csv --false-positives 0.01 --out flagged.csv",
 )
 
 
@@ -30,6 +38,15 @@ def run(
     split: Annotated[str, typer.Option(help="Split of a data set; all rows of a file are scored.")] = "all",
     columns: Columns = None,
     context_columns: ContextColumns = None,
+    threshold: Annotated[
+        float | None, typer.Option(metavar="NATS", help="Flag rows whose -log_prob is above it.")
+    ] = None,
+    false_positives: Annotated[
+        float | None,
+        typer.Option(
+            metavar="RATE", help="Flag rows, at most this share of normal ones: 0.01, say. For a detector."
+        ),
+    ] = None,
     data_dir: DataDir = None,
     no_download: NoDownload = False,
 ) -> None:
@@ -37,18 +54,43 @@ def run(
 
     Columns log_prob (nats), bits_per_dim (of images) and valid; rows in the order of the input.
     A row with missing or infinite values is not valid; its log_prob is the lowest finite float.
+    With a threshold a column anomaly, true for flagged rows; rows that are not valid are flagged.
     """
     check_ending(out)
+    threshold = _threshold(model, threshold, false_positives)
     request = make_request(model, data, split, columns, context_columns, data_dir, not no_download)
     if split != "all" and is_file(data):
         raise ValueError("--split is for data sets of the catalog; all rows of a file are scored.")
     flow = load_flow(model)
+    scores = _scores(flow, request)
+    counts: list[int] = []
+    if threshold is not None:
+        scores = _flagged(scores, threshold, counts)
     with counter("scored") as show:
-        rows, bad = write_table(out, _scores(flow, request), show)
+        rows, bad = write_table(out, scores, show)
     invalid = f" ({bad:,} not valid)" if bad else ""
-    typer.echo(f"scored {rows:,} rows{invalid}: {out}")
+    flagged = "" if threshold is None else f", flagged {sum(counts):,} (above {threshold:.6g} nats)"
+    typer.echo(f"scored {rows:,} rows{invalid}{flagged}: {out}")
 
 
-def _scores(flow: Flow, request: Request) -> Iterator[dict[str, np.ndarray]]:
+def _threshold(model: str, threshold: float | None, false_positives: float | None) -> float | None:
+    if false_positives is None:
+        return threshold
+    if threshold is not None:
+        raise ValueError("Give --threshold or --false-positives, not both.")
+    from flowzoo.applications.calibration import Calibration
+
+    return Calibration.read(locate(model)).threshold(false_positives)
+
+
+def _scores(flow: Flow, request: Request) -> Batches:
     for x, context in request.chunks(flow):
         yield {name: values.numpy() for name, values in flow.score(x, context).items()}
+
+
+def _flagged(scores: Batches, threshold: float, counts: list[int]) -> Batches:
+    """Adds the column anomaly, and to `counts` how many there are in each batch."""
+    for batch in scores:
+        batch["anomaly"] = -batch["log_prob"] > threshold
+        counts.append(int(batch["anomaly"].sum()))
+        yield batch

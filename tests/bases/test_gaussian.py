@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.stats import multivariate_normal
 
 from flowzoo import random
 from flowzoo.bases import ConditionalGaussian, DiagonalGaussian, FullGaussian
@@ -36,6 +37,18 @@ def test_the_covariance_is_the_inverse_of_the_learned_precision(size):
     z = sample(base, 6)
     noise = random.normal(tf.constant(random.row_seeds(0, 6)), size)
     np.testing.assert_allclose((z - base.loc.numpy()) @ matrix.T, noise, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_the_moments_can_be_set(size, rng):
+    rows = rng.normal(size=(50, size)) @ rng.normal(size=(size, size)) + 3.0
+    mean, covariance = rows.mean(0), np.cov(rows.T).reshape(size, size)
+    base = FullGaussian(dtype="float64")
+    base.build((None, size))
+    base.set_moments(mean, covariance)
+    np.testing.assert_allclose(base.distribution().covariance(), covariance, rtol=1e-8, atol=1e-10)
+    wanted = multivariate_normal(mean, covariance).logpdf(rows)
+    np.testing.assert_allclose(base.log_prob(tf.constant(rows)), wanted, rtol=1e-8)
 
 
 def test_the_full_gaussian_keeps_the_shape_of_images():

@@ -23,6 +23,11 @@ def test_nested_values_are_indented(capsys):
     assert capsys.readouterr().out == "a: 1\nb:\n  c: [2]\n"
 
 
+def test_of_long_lists_the_length_is_shown(capsys):
+    console.print_nested({"a": {"few": [1] * 3, "many": [1] * 2000}})
+    assert capsys.readouterr().out == "a:\n  few: [1, 1, 1]\n  many: 2,000 values\n"
+
+
 def test_examples_for_both_kinds_of_help(monkeypatch):
     assert "\n  $ flowzoo x [1]" in console.examples("flowzoo x [1]")
     monkeypatch.setattr(console, "RICH_HELP", True)

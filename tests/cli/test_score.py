@@ -50,6 +50,51 @@ def test_images(succeed, image_file):
     np.testing.assert_allclose(scores["bits_per_dim"], -scores["log_prob"] / 64 / np.log(2), rtol=1e-5)
 
 
+def flagged(path):
+    scores = read(path)
+    assert list(scores) == ["log_prob", "valid", "anomaly"]
+    return scores["anomaly"]
+
+
+def test_a_threshold_flags_rows(succeed, preset, rows, tmp_path):
+    np.save(tmp_path / "rows.npy", np.vstack([rows, [[np.nan, 1.0]]]).astype(np.float32))
+    scores = -flowzoo.from_pretrained(preset).log_prob(rows).numpy()
+    threshold = float(np.sort(scores)[-21:-19].mean())
+    said = succeed("score", preset, "rows.npy", "--threshold", threshold, "--out", "s.parquet")
+    assert said == f"scored 201 rows (1 not valid), flagged 21 (above {threshold:.6g} nats): s.parquet\n"
+    np.testing.assert_array_equal(flagged("s.parquet"), [*(scores > threshold), True])
+
+
+@pytest.fixture
+def calibrated(preset, rows, tmp_path):
+    """The same flow with a calibration."""
+    flow = flowzoo.from_pretrained(preset)
+    flowzoo.applications.AnomalyDetector.from_flow(flow, rows[:99]).save(tmp_path / "detector")
+    return tmp_path / "detector"
+
+
+def test_a_rate_of_false_positives_flags_rows(succeed, calibrated, rows):
+    np.save("rows.npy", rows)
+    said = succeed("score", calibrated, "rows.npy", "--false-positives", 0.05, "--out", "s.npy")
+    detector = flowzoo.applications.AnomalyDetector.load(calibrated)
+    wanted = detector.predict(rows, false_positives=0.05)
+    np.testing.assert_array_equal(flagged("s.npy"), wanted)
+    assert f"flagged {wanted.sum()} (above {detector.threshold(0.05):.6g} nats)" in said
+
+
+def test_mistakes_about_thresholds(fail, preset, calibrated, csv_file, image_file):
+    def failed(model, *options):
+        return fail("score", model, csv_file, "--out", "s.csv", *options)
+
+    assert "not both" in failed(calibrated, "--threshold", 3, "--false-positives", 0.1)
+    assert "99 rows, which tell rates of false positives from 0.01 on; got 0.005" in failed(
+        calibrated, "--false-positives", 0.005
+    )
+    assert "between 0 and 1, such as 0.01; got 5.0" in failed(calibrated, "--false-positives", 5)
+    assert f"{preset} has no calibration" in failed(preset, "--false-positives", 0.1)
+    assert f"{image_file} has no calibration" in failed(image_file, "--false-positives", 0.1)
+
+
 def test_rows_are_streamed(succeed, preset, tmp_path, monkeypatch):
     """Chunk by chunk: a file of several chunks never is in memory as a whole."""
     from flowzoo.data import source

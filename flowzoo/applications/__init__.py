@@ -1,0 +1,8 @@
+"""What a zoo of densities is for: anomaly detection."""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={"anomaly": ["AnomalyDetector"], "calibration": ["Calibration"]},
+)

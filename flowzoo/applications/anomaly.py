@@ -1,0 +1,278 @@
+"""AnomalyDetector: a flow fitted to normal rows, with thresholds at a chosen rate of false positives."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from sklearn.covariance import LedoitWolf
+
+from flowzoo import checks
+from flowzoo.applications.calibration import Calibration
+from flowzoo.flow import Flow
+from flowzoo.presets import find_preset, from_pretrained
+from flowzoo.registry import create_model
+
+_LEAST_ROWS = 20
+# With fewer rows, or fewer to a column, there is more to lose by training than to win: a Gaussian stays.
+_LEAST_TO_TRAIN, _LEAST_A_COLUMN = 200, 5
+# From so many rows on, the larger networks.
+_MANY_ROWS = 10_000
+# A covariance and a validation need no more rows than these.
+_SAMPLE, _MOST_VALIDATION = 50_000, 10_000
+_EPOCHS, _STEPS_AN_EPOCH, _PATIENCE, _LEARNING_RATE = 80, 64, 8, 1e-3
+
+
+class AnomalyDetector:
+    """Learns what normal rows are like; scores rows by how unlikely they are.
+
+    The score is ``-log_prob`` in nats of a neural spline flow (Durkan et al. 2019), higher is stranger. It is
+    fitted such that tables of any size and kind pass without tuning:
+
+    * All rows are blurred by a little noise while training, so that ties, whole numbers, two-valued and
+      constant columns give no infinite density, and few rows are not learned by heart.
+    * The flow starts as a Gaussian with a shrunk covariance (Ledoit and Wolf 2004). Training goes on while
+      it helps on a tenth of the rows, kept for that, and if it never does, the Gaussian stays. With fewer
+      than 200 rows, or 5 a column, nothing is trained.
+    * A fifth of the rows is kept from all of that and calibrates thresholds; see `Calibration` for what they
+      guarantee.
+
+    The flow's first weights come from Keras: `keras.utils.set_random_seed` makes a fit repeatable.
+
+    Args:
+        noise: Standard deviation of the blur in that of each column.
+        held_out: Share of the rows kept for calibration.
+        seed: Of the split and of the noise.
+
+    Raises:
+        ValueError: If `noise` is not positive, or `held_out` not between 0 and 1.
+
+    Example:
+        >>> import numpy as np
+        >>> from flowzoo.applications import AnomalyDetector
+        >>> normal = np.random.default_rng(1).normal(size=(150, 1)) * [1, 2] + [5, 10]
+        >>> detector = AnomalyDetector().fit(normal)
+        >>> detector.predict([[5.0, 10.0], [6.0, 8.0]], false_positives=0.1)
+        array([False,  True])
+    """
+
+    def __init__(self, *, noise: float = 0.1, held_out: float = 0.2, seed: int = 0):
+        if not noise > 0:
+            raise ValueError(f"noise must be > 0; got {noise!r}.")
+        if not 0 < held_out < 1:
+            raise ValueError(f"held_out must lie between 0 and 1; got {held_out!r}.")
+        self.noise = float(noise)
+        self.held_out = float(held_out)
+        self.seed = int(seed)
+        self._fitted: tuple[Flow, Calibration] | None = None
+
+    @classmethod
+    def from_flow(cls, flow: Flow, x: Any) -> AnomalyDetector:
+        """A detector with a flow that is fitted already, of vectors or of images.
+
+        Args:
+            flow: An unconditional flow.
+            x: ``[N, *event_shape]``, normal rows that it was not fitted to: they calibrate the thresholds.
+
+        Raises:
+            ValueError: On wrong shapes or types, NaN or infinity, or no rows.
+        """
+        scores = _score(flow, x)
+        # Their score is the highest there is, and would be taken for that of a normal row.
+        checks.check_finite(x, "x")
+        detector = cls()
+        detector._fitted = flow, Calibration(scores)
+        return detector
+
+    def fit(self, x: Any, verbose: int | str = 0) -> AnomalyDetector:
+        """Fits a flow to normal rows and calibrates it; returns itself.
+
+        Args:
+            x: ``[N, D]``, a table of numbers in any units, with 20 rows or more and 2 columns or more.
+                Anomalies among them pass for normal; a few do little harm.
+            verbose: As in Keras.
+
+        Raises:
+            ValueError: On wrong shapes or types, NaN or infinity.
+        """
+        x = _table(x)
+        # Not `seed` alone, under which the rows themselves may have been drawn.
+        order = np.random.default_rng([self.seed, 0xA70]).permutation(len(x))
+        held_out, rows = np.split(x[order], [math.ceil(self.held_out * len(x))])
+        if len(rows) < 2:
+            raise ValueError(f"held_out={self.held_out:g} of {len(x)} rows leaves none to fit; take less.")
+        flow = _fit_flow(rows, self.noise, self.seed, verbose)
+        self._fitted = flow, Calibration(_score(flow, held_out))
+        return self
+
+    @property
+    def flow(self) -> Flow:
+        """The fitted flow: `export` it to serve ``log_prob``, which is the score with its sign changed."""
+        return self._parts()[0]
+
+    @property
+    def calibration(self) -> Calibration:
+        """Scores of the held-out rows."""
+        return self._parts()[1]
+
+    def score(self, x: Any) -> np.ndarray:
+        """How strange rows are.
+
+        Args:
+            x: ``[N, D]``; rows may hold NaN or infinity.
+
+        Returns:
+            float32 ``[N]``, nats, higher is stranger; the highest finite float where a row is not finite.
+
+        Raises:
+            ValueError: On wrong shapes or types, or before `fit`.
+        """
+        return _score(self.flow, x)
+
+    def threshold(self, false_positives: float = 0.01) -> float:
+        """The score above which at most this share of normal rows lie; see `Calibration`.
+
+        Raises:
+            ValueError: If so few rows were held out that they cannot tell, or before `fit`.
+        """
+        return self.calibration.threshold(false_positives)
+
+    def predict(self, x: Any, false_positives: float = 0.01) -> np.ndarray:
+        """Which rows are anomalies: those that score above ``threshold(false_positives)``.
+
+        Args:
+            x: ``[N, D]``; rows that hold NaN or infinity count as anomalies.
+            false_positives: The share of normal rows that may be flagged.
+
+        Returns:
+            bool ``[N]``.
+
+        Raises:
+            ValueError: As `score` and `threshold` do.
+        """
+        threshold = self.threshold(false_positives)
+        return self.score(x) > threshold
+
+    def save(self, directory: str | os.PathLike) -> None:
+        """Writes the flow as a preset with its calibration, for `load` and ``flowzoo score``.
+
+        Raises:
+            ValueError: If the directory holds something else, or before `fit`.
+        """
+        self.flow.save_to_preset(directory, self.calibration.to_metadata())
+
+    @classmethod
+    def load(cls, name_or_directory: str | os.PathLike) -> AnomalyDetector:
+        """Undoes `save`; takes whatever names a preset (see `flowzoo.from_pretrained`).
+
+        Raises:
+            ValueError: If there is no such preset, or it has no calibration.
+        """
+        directory = find_preset(name_or_directory)
+        calibration = Calibration.read(directory)
+        detector = cls()
+        detector._fitted = from_pretrained(directory), calibration
+        return detector
+
+    def _parts(self) -> tuple[Flow, Calibration]:
+        if self._fitted is None:
+            raise ValueError("This detector has no flow yet: call fit, or AnomalyDetector.load(directory).")
+        return self._fitted
+
+
+def _score(flow, x):
+    return -flow.score(x)["log_prob"].numpy()
+
+
+def _table(x):
+    """``[N, D]`` float32, checked."""
+    shape = np.shape(x)
+    if len(shape) != 2 or shape[1] < 2:
+        raise ValueError(
+            f"x must be a table of two columns or more, [rows, columns]; got shape {shape}. Of one column, "
+            "quantiles tell as much; for images fit a flow, then AnomalyDetector.from_flow(flow, rows)."
+        )
+    if shape[0] < _LEAST_ROWS:
+        raise ValueError(f"x has {shape[0]} rows; {_LEAST_ROWS} are needed at the very least.")
+    x = checks.as_rows(np.asarray(x), shape[1:], "float32", "x").numpy()
+    checks.check_finite(x, "x")
+    return x
+
+
+def _fit_flow(rows, noise, seed, verbose):
+    """A flow of rows ``[N, D]`` in random order: a Gaussian, or what training makes of it."""
+    count, columns = rows.shape
+    trains = count >= max(_LEAST_TO_TRAIN, _LEAST_A_COLUMN * columns)
+    validation, rows = np.split(rows, [min(count // 10, _MOST_VALIDATION) if trains else 0])
+    width = _width(rows, noise)
+    generator = np.random.default_rng([seed, 0xB10])
+    options = _options(count) if trains else {"steps": 0, "linear": "none"}
+    flow = create_model("nsf", (columns,), base="full_gaussian", **options)
+    _start_as_gaussian(flow, _blurred(rows[:_SAMPLE], width, generator))
+    if trains:
+        _train(flow, rows, _blurred(validation, width, generator), width, seed, verbose)
+    return flow
+
+
+def _options(count):
+    if count < _MANY_ROWS:
+        return {"steps": 3, "hidden_units": (64, 64)}
+    return {"steps": 5, "hidden_units": (128, 128)}
+
+
+def _width(rows, noise):
+    """Standard deviation of the blur for each column, ``[D]``."""
+    varies = rows.max(axis=0) > rows.min(axis=0)
+    # A column that never varies says nothing of its scale; its value, or 1, is as good a unit as any.
+    spread = np.where(varies, rows.std(axis=0, dtype=np.float64), np.maximum(np.abs(rows[0]), 1.0))
+    return noise * spread
+
+
+def _blurred(rows, width, generator):
+    return (rows + width * generator.standard_normal(rows.shape)).astype(np.float32)
+
+
+def _start_as_gaussian(flow, rows):
+    """Standardises, and gives the base the moments of what comes out; the new transforms do nothing yet."""
+    flow.adapt(rows)
+    shrunk = LedoitWolf().fit(flow.encode(rows).numpy().astype(np.float64))
+    flow.base.set_moments(shrunk.location_, shrunk.covariance_)
+
+
+def _train(flow, rows, validation, width, seed, verbose):
+    """Trains while the validation rows get likelier; if they never do, nothing changes."""
+    start, before = flow.get_weights(), -float(np.mean(flow.log_prob(validation)))
+    # A power of two: a sixteenth of the rows, 32 to 512.
+    batch = min(512, max(32, 1 << (len(rows) // 16).bit_length() - 1))
+    schedule = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, _EPOCHS * _STEPS_AN_EPOCH)
+    flow.compile(keras.optimizers.Adam(schedule, global_clipnorm=5.0))
+    stop = keras.callbacks.EarlyStopping("val_nll", patience=_PATIENCE, mode="min", restore_best_weights=True)
+    history = flow.fit(
+        _batches(rows, width, batch, seed),
+        steps_per_epoch=_STEPS_AN_EPOCH,
+        epochs=_EPOCHS,
+        validation_data=(validation,),
+        callbacks=[stop],
+        verbose=verbose,
+    )
+    if not min(history.history["val_nll"]) < before:
+        flow.set_weights(start)
+
+
+def _batches(rows, width, batch, seed):
+    """Endless batches of rows, drawn with replacement and blurred anew; a function of the seed."""
+    with tf.device("CPU"):
+        rows, width = tf.constant(rows), tf.constant(width, tf.float32)
+
+    def draw(step):
+        choice, noise = tf.stack([step, 2 * seed]), tf.stack([step, 2 * seed + 1])
+        index = tf.random.stateless_uniform([batch], choice, 0, rows.shape[0], tf.int32)
+        chosen = tf.gather(rows, index)
+        return chosen + width * tf.random.stateless_normal(chosen.shape, noise)
+
+    steps = tf.data.Dataset.range(_EPOCHS * _STEPS_AN_EPOCH).repeat()
+    return steps.map(draw, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
