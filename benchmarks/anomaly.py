@@ -157,11 +157,11 @@ def page(rows: list[dict]) -> str:
         "",
         "Trials on other splits of these tables, a few tables and settings at a time, led to three choices: "
         "noise of 0.1 standard deviations (0.05 was 0.012 worse on letter, 0.2 was 0.04 better on mnist; "
-        "else there was little between them), 3 steps of 64 hidden units for fewer than 10,000 rows (5 steps were "
-        "0.006 better on vowels and took longer to compile), and a limit of 80 epochs of 64 steps (40 ended "
-        "before the best epoch on several tables). By thought: the Gaussian start, its covariance, when to "
-        "train, the larger flow for more rows, batch size, patience, and the fifth for calibration. So the "
-        "mean is a little optimistic for other tables.",
+        "else there was little between them), 3 steps of 64 hidden units for fewer than 10,000 rows (5 steps "
+        "were 0.006 better on vowels and took longer to compile), and a limit of 80 epochs of 64 steps (40 "
+        "ended before the best epoch on several tables). By thought: the Gaussian start, its covariance, "
+        "when to train, the larger flow for more rows, batch size, patience, the fifth for calibration. So "
+        "the mean is a little optimistic for other tables.",
         "",
     ]
     return "\n".join(lines)

@@ -1,6 +1,6 @@
-"""Pictures of the guides: runs the Python of each that has some, and keeps what it drew in docs/images.
+"""Pictures of the guides: runs the Python of each that has some, and keeps those in docs/images.
 
-    python benchmarks/guides.py
+    python benchmarks/guides.py [GUIDE ...]
 """
 
 from __future__ import annotations
@@ -8,27 +8,27 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-GUIDES = ("anomaly-detection",)
+GUIDES = ("anomaly-detection", "image-synthesis")
 
 
-def main() -> None:
+def main(guides: list[str]) -> None:
     """Runs the blocks of a guide in one session, without those that ask a server."""
-    for guide in GUIDES:
+    for guide in guides:
         text = (ROOT / f"docs/guides/{guide}.md").read_text()
-        blocks = re.findall(r"```python\n(.*?)```", text, re.S)
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
             session: dict = {}
-            for block in blocks:
+            for block in re.findall(r"```python\n(.*?)```", text, re.S):
                 if "localhost" not in block:
                     exec(block, session)
-            for picture in Path(folder).glob("*.png"):
-                shutil.copy(picture, ROOT / "docs/images" / picture.name)
-                print(f"docs/images/{picture.name}")
+            for picture in re.findall(r"\.\./images/(.*?\.png)", text):
+                shutil.copy(picture, ROOT / "docs/images" / picture)
+                print(f"docs/images/{picture}")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] or list(GUIDES))

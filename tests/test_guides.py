@@ -128,3 +128,20 @@ def test_anomaly_detection(tmp_path, monkeypatch):
     np.testing.assert_allclose(-session["log_prob"], session["scores"], rtol=1e-4, atol=1e-3)
     assert session["valid"].all()
     np.testing.assert_array_equal(session["anomaly"], session["flagged"])
+
+
+IMAGES = GUIDE.with_name("image-synthesis.md").read_text()
+
+
+@pytest.mark.slow
+def test_image_synthesis(tmp_path, monkeypatch):
+    """The guide's Python in one session, with one epoch; the pictures that the guide shows are drawn."""
+    monkeypatch.chdir(tmp_path)
+    session = {}
+    for block in re.findall(r"```python\n(.*?)```", IMAGES, re.S):
+        exec(re.sub(r"epochs=\d+", "epochs=1", block), session)
+    shown = re.findall(r"\.\./images/(.*?\.png)", IMAGES)
+    assert {*shown, "digits.png"} == {path.name for path in tmp_path.glob("*.png")}
+    ways, real = session["ways"], session["real"]
+    ends = np.stack([real[:4], real[4:8]], axis=1)
+    assert (np.floor(ways[:, [0, -1]]) == ends).mean() > 0.99

@@ -1,8 +1,12 @@
-"""What a zoo of densities is for: anomaly detection."""
+"""What a zoo of densities is for: anomaly detection, ways between images."""
 
 import lazy_loader as lazy
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
-    submod_attrs={"anomaly": ["AnomalyDetector"], "calibration": ["Calibration"]},
+    submod_attrs={
+        "anomaly": ["AnomalyDetector"],
+        "calibration": ["Calibration"],
+        "interpolation": ["interpolate"],
+    },
 )
