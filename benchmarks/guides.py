@@ -1,6 +1,6 @@
 """Pictures of the guides: runs the Python of each that has some, and keeps those in docs/images.
 
-    python benchmarks/guides.py [GUIDE ...]
+python benchmarks/guides.py [GUIDE ...]
 """
 
 from __future__ import annotations

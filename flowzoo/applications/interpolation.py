@@ -53,9 +53,7 @@ def _arcs(start, end, share):
     # Of equal directions every mixture has the direction that is wanted.
     flat = np.sin(angle) < 1e-4
     sine = np.where(flat, 1.0, np.sin(angle))
-    weights = [
-        np.where(flat, part, np.sin(part * angle) / sine)[..., None] for part in (1.0 - share, share)
-    ]
+    weights = [np.where(flat, part, np.sin(part * angle) / sine)[..., None] for part in (1.0 - share, share)]
     directions = weights[0] * (start / lengths[0])[:, None] + weights[1] * (end / lengths[1])[:, None]
     length = lengths[0] * (1.0 - share) + lengths[1] * share
     return directions * length[..., None]

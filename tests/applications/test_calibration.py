@@ -44,7 +44,7 @@ def test_what_so_few_rows_cannot_tell_is_said():
 
 @pytest.mark.parametrize("rate", [0, 1, -0.1, 5, float("nan")])
 def test_a_rate_lies_between_0_and_1(rate):
-    with pytest.raises(ValueError, match="lies between 0 and 1, such as 0.01; got"):
+    with pytest.raises(ValueError, match=r"lies between 0 and 1, such as 0\.01; got"):
         Calibration(np.arange(100)).threshold(rate)
 
 
@@ -74,7 +74,7 @@ def test_damage_is_told(tmp_path, held):
 
 
 def test_a_preset_without_one_is_told(tmp_path):
-    with pytest.raises(ValueError, match="has no calibration. Give a threshold in nats"):
+    with pytest.raises(ValueError, match=r"has no calibration\. Give a threshold in nats"):
         Calibration.read(tmp_path)
 
 
