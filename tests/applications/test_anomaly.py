@@ -42,7 +42,7 @@ def test_the_score_is_minus_log_prob(detector, table):
 
 
 def test_few_rows_get_a_gaussian_in_raw_units(detector):
-    """Close to the law of the rows with their blur, a tenth of each column's deviation; shrinking adds more."""
+    """Close to the law of the rows with their blur, a tenth of each deviation; shrinking adds some more."""
     assert detector.flow.options["steps"] == 0
     rows = _table(2000, 2)
     covariance = np.array([[1, 10, 0], [10, 101, 0], [0, 0, 1e-6]])
