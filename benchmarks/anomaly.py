@@ -145,7 +145,7 @@ def page(rows: list[dict]) -> str:
         for row in rows
     ]
     lines += [
-        "| **mean** | | | " + " | ".join(f"**{mean:.3f}**" for mean in means.values()) + " | | |",
+        "| **mean** | | | " + " | ".join(f"{mean:.3f}" for mean in means.values()) + " | | |",
         "",
         "Area under the ROC curve, the best of a row in bold; 0.5 is chance. \\*: too few rows to train, so "
         "the detector is a Gaussian, from four fifths of the rows. *Flagged at 5%*: the share of normal test "
