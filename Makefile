@@ -46,10 +46,10 @@ demo: $(RUN_READY) ## Fit, sample, score and export small flows into demo_run/
 	$(BIN)/flowzoo demo --out demo_run
 
 test: $(DEV_READY) ## Run the fast tests and the examples in the docstrings
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
 
 test-slow: $(DEV_READY) ## Run the slow tests (pytest's 5, nothing collected, is no failure)
-	$(BIN)/python -m pytest -n $(JOBS) -m slow $(ARGS) || [ $$? -eq 5 ]
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m slow $(ARGS) || [ $$? -eq 5 ]
 
 test-serving: $(DEV_READY) ## Hold the conversation of tests/conversation with a real TF Serving
 	$(BIN)/python -m pytest -m serving $(ARGS)

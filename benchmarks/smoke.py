@@ -3,7 +3,8 @@
     python benchmarks/smoke.py        # or: make bench-smoke
 
 Counts are exact: matrix products in the optimised program of a training step, conditioner calls, traces.
-Times are ratios of two medians of one process. The bounds are in benchmarks/smoke.yaml.
+Times are ratios of two medians of one process. What exceeds its bound is measured again, twice at most, and
+the least counts: a busy neighbour can only add. The bounds are in benchmarks/smoke.yaml.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import flowzoo
 
 BOUNDS = Path(__file__).with_name("smoke.yaml")
 BATCH = 512
+TRIES = 3
 
 
 def main() -> int:
@@ -32,7 +34,7 @@ def main() -> int:
     bounds = yaml.safe_load(BOUNDS.read_text())
     measured = {}
     for measure in (training_step, density, compilations, autoregressive, loop_over_fit):
-        measured |= measure()
+        measured |= least(measure, bounds)
     wrong = 0
     print(f"{'what':<42} {'measured':>9} {'bound':>7}")
     for name, bound in bounds.items():
@@ -43,6 +45,17 @@ def main() -> int:
         )
     assert not measured, f"without a bound in {BOUNDS.name}: {list(measured)}"
     return int(wrong > 0)
+
+
+def least(measure, bounds) -> dict[str, float]:
+    """What it measures, the least of some tries if the first exceeds a bound."""
+    measured = measure()
+    for _ in range(TRIES - 1):
+        if all(value <= bounds[name]["at_most"] for name, value in measured.items()):
+            break
+        again = measure()
+        measured = {name: min(value, again[name]) for name, value in measured.items()}
+    return measured
 
 
 def training_step() -> dict[str, float]:
