@@ -47,10 +47,8 @@ def main() -> None:
             )
     with arguments.out.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["couplings", "memory_efficient", "peak_mib", "step_ms"])
-        writer.writerows(
-            [depth, efficient, round(mib, 1), round(ms, 1)] for depth, efficient, mib, ms in rows
-        )
+        writer.writerow(["couplings", "memory_efficient", "kib_a_row", "step_ms"])
+        writer.writerows(rows)
 
 
 def in_a_child(*case: int) -> dict:

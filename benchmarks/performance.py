@@ -27,7 +27,7 @@ from flowzoo.provenance import processor
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, RESULTS = ROOT / "docs/performance.md", ROOT / "benchmarks/results.csv"
-MEMORY = ROOT / "benchmarks/memory.csv"
+MEMORY, PIPELINE = ROOT / "benchmarks/memory.csv", ROOT / "benchmarks/pipeline.csv"
 PICTURE = ROOT / "docs/images/performance.png"
 OURS = "flowzoo"
 COLUMNS = ("task", "case", "dim", "data", "peer", "variant", "rounds", "value", "unit", "version")
@@ -50,6 +50,8 @@ def main() -> None:
     replace_between_markers("performance", page(medians))
     if MEMORY.exists():
         replace_between_markers("memory", memory_table(list(csv.DictReader(MEMORY.open()))))
+    if PIPELINE.exists():
+        replace_between_markers("pipeline", pipeline_table(list(csv.DictReader(PIPELINE.open())), medians))
     draw(medians)
 
 
@@ -224,6 +226,33 @@ def memory_table(rows: list[dict]) -> str:
         cells = [plain["couplings"], plain["kib_a_row"], efficient["kib_a_row"]]
         cells += [plain["step_ms"], efficient["step_ms"], f"{ratio:.2f}x"]
         lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def pipeline_table(rows: list[dict], medians: list[dict]) -> str:
+    """What benchmarks/pipeline.py measured, beside what our own training takes from it."""
+    ours = {
+        (row["case"], row["dim"]): row["value"]
+        for row in medians
+        if (row["task"], row["peer"]) == ("train", OURS)
+    }
+    images = max(value for (case, _), value in ours.items() if case == "glow")
+    networks = max(value for (case, _), value in ours.items() if case in ("realnvp", "maf", "nsf"))
+    lines = ["| source | rows | rows/s | of training | peak, MiB | growth |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        growth = f"{float(row['peak_growth']):+.1%}" if row["peak_growth"] else ""
+        value = float(row["value"])
+        share = value / (images if row["case"] == "images" else networks)
+        cells = [f"`{row['case']}`", f"{int(row['rows']):,}", quantity(value), f"{share:.0f}x"]
+        lines.append("| " + " | ".join([*cells, row["peak_mib"], growth]) + " |")
+    planar = ours.get(("planar", 2))
+    tiny = f"; a planar flow of two columns, with nothing to compute, takes {quantity(planar)}" if planar else ""
+    lines += [
+        "",
+        f"*Of training*: how many times what the fastest flow with a network takes, {quantity(networks)} rows "
+        f"a second{tiny}; for images, Glow's {quantity(images)}. *Growth* is that of the highest memory after "
+        "a tenth of the rows.",
+    ]
     return "\n".join(lines)
 
 

@@ -1,13 +1,12 @@
-"""The input pipeline alone: rows/s of a source, and memory over a long stream; one JSON line.
+"""The input pipeline alone: rows/s of a source, and memory over a long stream.
 
-    python benchmarks/pipeline.py --case vectors_npy
-    python benchmarks/pipeline.py --case stream --rows 100_000_000
-    python benchmarks/pipeline.py --case tfrecord_long --rows 100_000_000
+    python benchmarks/pipeline.py                      # all cases, into benchmarks/pipeline.csv: 10 minutes
+    python benchmarks/pipeline.py --case vectors_npy   # one case, as a JSON line
 
 `vectors_npy` and `vectors_tfrecord` are files of `--rows` rows of `--dim` columns, held in memory after the
 first pass; `*_stream` are the same with cache=False, read from the disk in each epoch; `images` are 28 x 28
-uint8; `stream` is a generator whose rows are never held, `tfrecord_long` a file of a million rows, read
-again and again as if it were many. Reported are the rows/s of the second epoch (of the last two cases: of
+uint8; `stream` is a generator whose rows are never held, `tfrecord_long` TFRecords that never are. A TFRecord
+file has a million rows at most; of more rows it is read again, as if it were many. Reported are the rows/s of the second epoch (of the last two cases: of
 the first), shuffled, in batches of `--batch`. `peak_growth` is how much the process's highest memory grew
 after a tenth of the rows had passed, and the shuffle pool had been full; null if there are not that many.
 """
@@ -15,9 +14,11 @@ after a tenth of the rows had passed, and the shuffle pool had been full; null i
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,23 +27,41 @@ from pathlib import Path
 
 import numpy as np
 
-CASES = (
-    "vectors_npy",
-    "vectors_npy_stream",
-    "vectors_tfrecord",
-    "vectors_tfrecord_stream",
-    "images",
-    "stream",
-    "tfrecord_long",
-)
+CASES = {
+    "vectors_npy": 5_000_000,
+    "vectors_npy_stream": 5_000_000,
+    "vectors_tfrecord": 5_000_000,
+    "vectors_tfrecord_stream": 2_000_000,
+    "images": 60_000,
+    "stream": 100_000_000,
+    "tfrecord_long": 100_000_000,
+}
 LONG = ("stream", "tfrecord_long")
 BLOCK = 65_536
 MOST_WRITTEN = 1_000_000
 
 
-def main() -> int:
-    """Runs one case in this process."""
+def main() -> None:
+    """Runs one case in this process, or each in one of its own."""
     arguments = parse()
+    if arguments.case:
+        arguments.rows = arguments.rows or CASES[arguments.case]
+        print(json.dumps(measure(arguments)))
+        return
+    records = []
+    for case in CASES:
+        command = [sys.executable, __file__, "--case", case]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        print(done.stdout, end="", flush=True)
+        records.append(json.loads(done.stdout))
+    with Path(__file__).with_suffix(".csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(records[0]))
+        writer.writeheader()
+        writer.writerows(records)
+
+
+def measure(arguments) -> dict:
+    """Rows/s and memory of a case, in this process."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: arguments.threads])
     with tempfile.TemporaryDirectory() as folder:
@@ -50,26 +69,24 @@ def main() -> int:
         if arguments.case not in LONG:
             run_epoch(dataset, arguments)
         seconds, early_peak = run_epoch(dataset, arguments)
-    record = {
+    return {
         "case": arguments.case,
         "rows": arguments.rows,
         "dim": 784 if arguments.case == "images" else arguments.dim,
         "batch": arguments.batch,
         "threads": arguments.threads,
         "unit": "rows/s",
-        "value": arguments.rows / seconds,
-        "peak_mib": peak_memory(),
-        "peak_growth": peak_memory() / early_peak - 1 if early_peak else None,
+        "value": round(arguments.rows / seconds),
+        "peak_mib": round(peak_memory()),
+        "peak_growth": round(peak_memory() / early_peak - 1, 4) if early_peak else None,
     }
-    print(json.dumps(record), flush=True)
-    return 0
 
 
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--case", required=True, choices=CASES)
-    parser.add_argument("--rows", type=lambda text: int(text.replace("_", "")), default=500_000)
+    parser.add_argument("--case", choices=CASES)
+    parser.add_argument("--rows", type=lambda text: int(text.replace("_", "")))
     parser.add_argument("--dim", type=int, default=8)
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--threads", type=int, default=2)
@@ -88,13 +105,12 @@ def make_dataset(arguments, folder: Path):
         rng = np.random.default_rng(0)
         np.save(path, rng.integers(0, 256, (arguments.rows, 28, 28, 1), np.uint8))
         return flowzoo.data.load(path, "all", **options)
-    if arguments.case == "tfrecord_long":
-        written = min(arguments.rows, MOST_WRITTEN)
-        path = write_tfrecord(folder, argparse.Namespace(rows=written, dim=arguments.dim))
-        return flowzoo.data.load([path] * (arguments.rows // written), "all", cache=False, **options)
-    write = write_npy if "npy" in arguments.case else write_tfrecord
-    path = write(folder, arguments)
-    return flowzoo.data.load(path, "all", cache=False if "stream" in arguments.case else "auto", **options)
+    cached: bool | str = "auto" if arguments.case in ("vectors_npy", "vectors_tfrecord") else False
+    if "npy" in arguments.case:
+        return flowzoo.data.load(write_npy(folder, arguments), "all", cache=cached, **options)
+    written = min(arguments.rows, MOST_WRITTEN)
+    path = write_tfrecord(folder, argparse.Namespace(rows=written, dim=arguments.dim))
+    return flowzoo.data.load([path] * (arguments.rows // written), "all", cache=cached, **options)
 
 
 def generated(arguments):
@@ -170,4 +186,4 @@ def peak_memory() -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -18,6 +18,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import keras
 import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
@@ -98,7 +99,7 @@ def moved(name: str, size: int, **options) -> flowzoo.Flow:
     flow.adapted.assign(1.0)
     rng = np.random.default_rng(0)
     for variable in flow.trainable_variables:
-        variable.assign_add(0.01 * rng.standard_normal(variable.shape))
+        variable.assign_add(0.001 * rng.standard_normal(variable.shape))
     return flow
 
 
@@ -109,7 +110,7 @@ def rows_of(count: int, size: int) -> np.ndarray:
 
 def train_steps(flow: flowzoo.Flow, x: np.ndarray) -> Callable:
     """The function that `fit` calls for every few steps."""
-    flow.compile("adam")
+    flow.compile(keras.optimizers.Adam(1e-6))
     data = tf.data.Dataset.from_tensors(x).repeat()
     flow.fit(data, steps_per_epoch=1, verbose=0)
     iterator = iter(data)

@@ -85,6 +85,8 @@ class TrainingConfig(_Section):
         ema: Momentum of the moving average of the weights that is evaluated and kept; null for none.
         patience: Epochs without a better validation metric before training stops; null for none.
         jit_compile: "auto", true or false.
+        precision: What the networks compute in while they train: "mixed_bfloat16" is faster on processors that
+            have it (GPUs since Ampere, CPUs with AMX). Weights, densities and the preset are float32.
         memory_efficient: Whether activations are computed again for the gradient; see `Flow.compile`.
     """
 
@@ -100,6 +102,7 @@ class TrainingConfig(_Section):
     ema: float | None = pydantic.Field(None, gt=0, lt=1)
     patience: int | None = pydantic.Field(None, gt=0)
     jit_compile: Literal["auto"] | bool = "auto"
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
     memory_efficient: bool = False
 
     @pydantic.field_validator("weight_decay")
@@ -149,6 +152,12 @@ class ZooConfig(_Section):
     data: DataConfig
     training: TrainingConfig = TrainingConfig()
     card: CardConfig = CardConfig()
+
+    @pydantic.model_validator(mode="after")
+    def _one_precision(self) -> ZooConfig:
+        if self.training.precision != "float32" and "dtype" in self.model.options:
+            raise ValueError("training.precision and model.options.dtype exclude each other: leave one out")
+        return self
 
     def trains_as(self, other: ZooConfig) -> bool:
         """Whether a run of one is a run of the other: all but the words is the same."""
@@ -215,4 +224,6 @@ def _explain(error: Any) -> str:
         return f"unknown key {where!r}. {nearest(str(error['loc'][-1]), list(section.model_fields))}"
     if error["type"] == "missing":
         return f"the key {where!r} is missing."
+    if not where:
+        return f"{error['msg']}."
     return f"{where!r}: {error['msg']}; got {error['input']!r}."

@@ -72,6 +72,12 @@ def test_wrong_overrides_are_refused(recipe, override, message):
         load_config(recipe, [override])
 
 
+def test_two_precisions_are_refused(recipe):
+    overrides = ["training.precision=mixed_bfloat16", "model.options.dtype=float64"]
+    with pytest.raises(ValueError, match=r"training.precision and model.options.dtype exclude each other"):
+        load_config(recipe, overrides)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

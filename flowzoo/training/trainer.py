@@ -85,7 +85,7 @@ def _run(config, run_dir, data_dir, download, verbose, strategy):
     }
     steps = config.training.epochs * int(datasets["train"].cardinality())
     with contextlib.nullcontext() if strategy is None else strategy.scope():
-        flow = _create(config, datasets["train"])
+        flow = _create(config, datasets["train"], config.training.precision)
         flow.compile(
             make_optimizer(config.training, steps),
             jit_compile=config.training.jit_compile,
@@ -115,6 +115,9 @@ def _run(config, run_dir, data_dir, download, verbose, strategy):
     if best is not None:
         flow.load_weights(best)
         flow.save_weights(run_dir / BEST)
+    if config.training.precision != "float32":
+        trained, flow = flow, _create(config, datasets["train"])
+        flow.set_weights(trained.get_weights())
     metrics = {
         "name": config.name,
         "test": evaluate(flow, datasets["test"]),
@@ -192,12 +195,13 @@ def _one_hot(dataset, context_shape):
     return dataset.map(lambda x, label: (x, tf.one_hot(label, context_shape[0])), tf.data.AUTOTUNE)
 
 
-def _create(config: ZooConfig, dataset: tf.data.Dataset) -> Flow:
+def _create(config: ZooConfig, dataset: tf.data.Dataset, precision: str = "float32") -> Flow:
     spec = dataset.element_spec
     x = spec[0] if isinstance(spec, tuple) else spec
-    return create_model(
-        config.model.name, tuple(x.shape[1:]), config.model.context_shape, **config.model.options
-    )
+    options = config.model.options
+    if precision != "float32":
+        options = {**options, "dtype": precision}
+    return create_model(config.model.name, tuple(x.shape[1:]), config.model.context_shape, **options)
 
 
 def _monitor(config: ZooConfig, flow: Flow) -> str | None:

@@ -148,6 +148,29 @@ def test_a_recipe_sets_dropout_l2_and_noise(tmp_path, monkeypatch):
     assert flow.transforms[1].conditioner.drop.rate == 0.5
 
 
+def test_networks_train_in_bfloat16_and_the_preset_is_float32(tmp_path, monkeypatch):
+    trained, fit = [], flowzoo.Flow.fit
+
+    def fit_noted(flow, *args, **kwargs):
+        trained.append(flow)
+        return fit(flow, *args, **kwargs)
+
+    monkeypatch.setattr(flowzoo.Flow, "fit", fit_noted)
+    config = recipe(
+        model={"name": "realnvp", "options": {"couplings": 1, "hidden_units": [4]}},
+        data={"source": "two_moons", "train": "train[:256]", "validation": None, "test": "test[:64]"},
+        training={"epochs": 1, "jit_compile": False, "precision": "mixed_bfloat16"},
+    )
+    metrics = train(config, tmp_path, download=False, verbose=0)
+    flow = flowzoo.from_pretrained(tmp_path / "preset")
+    kinds = [each.transforms[1].conditioner.compute_dtype for each in (*trained, flow)]
+    assert kinds == ["bfloat16", "float32"]
+    for one, other in zip(trained[0].get_weights(), flow.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    test = flowzoo.data.load("two_moons", "test[:64]", batch_size=64)
+    assert evaluate(flow, test)["nll"] == pytest.approx(metrics["test"]["nll"], rel=1e-5)
+
+
 def test_a_directory_with_another_recipe_is_left_alone(run):
     directory, _ = run
     before = (directory / "metrics.json").read_bytes()
