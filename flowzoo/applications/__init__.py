@@ -1,4 +1,4 @@
-"""What a zoo of densities is for: anomaly detection, ways between images."""
+"""What a zoo of densities is for: anomaly detection, holes filled, ways between images."""
 
 import lazy_loader as lazy
 
@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     submod_attrs={
         "anomaly": ["AnomalyDetector"],
         "calibration": ["Calibration"],
+        "inpainting": ["inpaint"],
         "interpolation": ["interpolate"],
     },
 )
