@@ -246,12 +246,12 @@ def pipeline_table(rows: list[dict], medians: list[dict]) -> str:
         cells = [f"`{row['case']}`", f"{int(row['rows']):,}", quantity(value), f"{share:.0f}x"]
         lines.append("| " + " | ".join([*cells, row["peak_mib"], growth]) + " |")
     planar = ours.get(("planar", 2))
-    tiny = f"; a planar flow of two columns, with nothing to compute, takes {quantity(planar)}" if planar else ""
+    tiny = f"; a planar flow of two columns, with next to no work, {quantity(planar)}" if planar else ""
     lines += [
         "",
-        f"*Of training*: how many times what the fastest flow with a network takes, {quantity(networks)} rows "
-        f"a second{tiny}; for images, Glow's {quantity(images)}. *Growth* is that of the highest memory after "
-        "a tenth of the rows.",
+        f"*Of training*: how many times what the fastest flow with a network takes, {quantity(networks)} "
+        f"rows a second{tiny}; for images, what Glow takes, {quantity(images)}. *Growth* is that of the "
+        "highest memory after a tenth of the rows.",
     ]
     return "\n".join(lines)
 

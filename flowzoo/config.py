@@ -85,8 +85,8 @@ class TrainingConfig(_Section):
         ema: Momentum of the moving average of the weights that is evaluated and kept; null for none.
         patience: Epochs without a better validation metric before training stops; null for none.
         jit_compile: "auto", true or false.
-        precision: What the networks compute in while they train: "mixed_bfloat16" is faster on processors that
-            have it (GPUs since Ampere, CPUs with AMX). Weights, densities and the preset are float32.
+        precision: What the networks compute in while they train: "mixed_bfloat16" is faster on processors
+            that have it (GPUs since Ampere, CPUs with AMX). Weights, densities and preset are float32.
         memory_efficient: Whether activations are computed again for the gradient; see `Flow.compile`.
     """
 

@@ -56,7 +56,7 @@ def inpaint(
         in their steps: take ``np.floor`` for whole pixels.
 
     Raises:
-        ValueError: On wrong shapes or types, known entries that are not finite, or fewer than 1 step or sample.
+        ValueError: On wrong shapes or types, known entries that are not finite, or no step or sample.
 
     References:
         Preconditioned Stochastic Gradient Langevin Dynamics (Li, Chen, Carlson and Carin, 2016),
@@ -79,8 +79,9 @@ def inpaint(
     rows = checks.as_rows(np.where(known, x, 0), flow.event_shape, flow.variable_dtype, "x")
     checks.check_finite(rows, "the known entries of x")
     context = checks.as_context(context, flow.context_shape, len(rows), flow.variable_dtype)
-    repeated = [None if each is None else tf.repeat(each, samples, axis=0) for each in (rows, known, context)]
-    completed = _langevin(flow, *repeated, steps, step_size, temperature, seed)
+    rows, known = tf.repeat(rows, samples, axis=0), tf.repeat(known, samples, axis=0)
+    context = None if context is None else tf.repeat(context, samples, axis=0)
+    completed = _langevin(flow, rows, known, context, steps, step_size, temperature, seed)
     return completed.numpy().reshape(len(x), samples, *flow.event_shape)
 
 
