@@ -7,8 +7,8 @@
 first pass; `*_stream` are the same with cache=False, read from the disk in each epoch; `images` are 28 x 28
 uint8; `stream` is a generator whose rows are never held, `tfrecord_long` TFRecords that never are. A TFRecord
 file has a million rows at most; of more rows it is read again, as if it were many. Reported are the rows/s of
-the second epoch (of the last two cases: of the first), shuffled, in batches of `--batch`. `peak_growth` is how
-much the process's highest memory grew after a tenth of the rows had passed, and the shuffle pool had been
+the second epoch (of the last two cases: of the first), shuffled, in batches of `--batch`. `peak_growth` is
+how much the process's highest memory grew after a tenth of the rows had passed, and the shuffle pool had been
 full; null if there are not that many.
 """
 
