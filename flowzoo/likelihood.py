@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from flowzoo import adapt, checks, loop, replicas, reversible
+from flowzoo import adapt, checks, loop, replicas, reversible, xla
 from flowzoo.conditioners import Conditioner
 from flowzoo.skipped_steps import SkippedSteps
 
@@ -57,6 +57,7 @@ class LikelihoodModel(keras.Model):
         self._trackers = [keras.metrics.Mean(name=name) for name in names]
         self._skipped = SkippedSteps()
         self._l2 = self._noise = 0.0
+        self._in_programs = False
 
     @property
     def is_image(self) -> bool:
@@ -106,7 +107,7 @@ class LikelihoodModel(keras.Model):
 
         Args:
             optimizer: "auto" is Adam at 1e-3 with the global gradient norm bounded.
-            jit_compile: "auto" is `use_xla`.
+            jit_compile: "auto" is `use_xla`; of images on a CPU it compiles elementwise parts alone.
             steps_per_execution: Steps between two calls of the callbacks' batch methods. With XLA these steps
                 are one compiled loop, so "auto" takes up to 32 there, and 1 without.
             memory_efficient: Compute the activations again for the gradient, layer by layer from the
@@ -131,8 +132,10 @@ class LikelihoodModel(keras.Model):
         for key in ("loss", "metrics", "weighted_metrics"):
             if kwargs.pop(key, None) is not None:
                 raise ValueError(f"A flow's loss and metric is its negative log-likelihood; leave {key} out.")
+        op_by_op = kwargs.get("run_eagerly", False)
+        self._in_programs = jit_compile == "auto" and self.is_image and not (self.use_xla or op_by_op)
         if jit_compile == "auto":
-            jit_compile = self.use_xla and not kwargs.get("run_eagerly", False)
+            jit_compile = self.use_xla and not op_by_op
         if memory_efficient:
             reversible.check_nothing_is_random(self)
         self.memory_efficient = memory_efficient
@@ -261,7 +264,8 @@ class LikelihoodModel(keras.Model):
 
     def train_step(self, data: Any) -> dict:
         """One step of gradient descent on a batch; counted and left out if it is not finite."""
-        (gradients, loss, nll), rows = self._gradients(data)
+        with xla.programs(self._in_programs):
+            (gradients, loss, nll), rows = self._gradients(data)
         finite = _is_finite(gradients, loss)
         self._skipped.count(finite)
         tf.cond(finite, lambda: self._update(gradients, loss, nll, rows), lambda: None)
@@ -269,7 +273,8 @@ class LikelihoodModel(keras.Model):
 
     def test_step(self, data: Any) -> dict:
         """The metrics of a batch."""
-        (loss, nll), rows = self._mean_loss(data)
+        with xla.programs(self._in_programs):
+            (loss, nll), rows = self._mean_loss(data)
         self._track(loss, nll, rows)
         return self._logs()
 

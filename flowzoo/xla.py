@@ -1,11 +1,19 @@
-"""is_compiling: whether what is traced now will be compiled with XLA."""
+"""What is compiled with XLA: whether all that is traced now will be, and programs for a part of it."""
 
 from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import tensorflow as tf
 
 # The public API does not say. TensorFlow asks itself the same question with this function.
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+
+_in_programs = contextvars.ContextVar("flowzoo_xla_programs", default=False)
 
 
 def is_compiling() -> bool:
@@ -14,3 +22,43 @@ def is_compiling() -> bool:
     A few ops are fast in one world only, or known to one only.
     """
     return bool(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
+
+
+@contextlib.contextmanager
+def programs(wanted: bool = True) -> Iterator[None]:
+    """Within it, what is traced op by op has an XLA program wherever `program` is asked for one.
+
+    Convolutions are faster op by op on a CPU, and long chains of elementwise ops are not. Only for what stays
+    in this process: TensorFlow Serving does not run such programs.
+    """
+    token = _in_programs.set(wanted)
+    try:
+        yield
+    finally:
+        _in_programs.reset(token)
+
+
+def program(function: Callable, static: tuple, *rows: tf.Tensor) -> Any:
+    """``function(*static, *rows)``, as an XLA program of its own within `programs`.
+
+    Args:
+        function: A pure function, whose results depend row by row on its tensors.
+        static: Hashable arguments. One function with the same ones is compiled once for each shape.
+        *rows: Tensors ``[N, ...]``. A program runs on one core, so each core gets a part of the rows.
+    """
+    if not _in_programs.get():
+        return function(*static, *rows)
+    compiled = _compiled(function, static)
+    count = tf.shape(rows[0])[0]
+    half = count // 2
+    results = [compiled(*[each[:half] for each in rows]), compiled(*[each[half:] for each in rows])]
+    return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *results)
+
+
+@functools.cache
+def _compiled(function: Callable, static: tuple) -> Callable:
+    def whole(*rows):
+        with programs(False):
+            return function(*static, *rows)
+
+    return tf.function(whole, jit_compile=True, autograph=False)

@@ -77,6 +77,7 @@ def test_rows_and_the_directory_of_one_version(plain, rng):
     np.testing.assert_allclose([s["log_prob"] for _, s in pairs], flow.log_prob(x), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_images_have_bits(tmp_path_factory, rng):
     flow = flowzoo.create_model("realnvp", (4, 4, 1), levels=1, channels=2, blocks=0)
     directory = tmp_path_factory.mktemp("models")

@@ -65,7 +65,7 @@ def inpaint(
     Example:
         >>> import flowzoo
         >>> from flowzoo.applications import inpaint
-        >>> flow = flowzoo.from_pretrained("nsf_two_moons")
+        >>> flow = flowzoo.from_pretrained("planar_two_moons")
         >>> inpaint(flow, [[1.0, 0.0]], [True, False], samples=3, steps=10).shape
         (1, 3, 2)
     """

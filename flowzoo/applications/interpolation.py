@@ -31,7 +31,7 @@ def interpolate(flow: Flow, start: Any, end: Any, steps: int = 8) -> np.ndarray:
 
     Example:
         >>> import flowzoo
-        >>> flow = flowzoo.from_pretrained("nsf_checkerboard")
+        >>> flow = flowzoo.from_pretrained("maf_two_moons")
         >>> flowzoo.applications.interpolate(flow, [[-3.0, -3.0]], [[1.0, 1.0]], steps=5).shape
         (1, 5, 2)
     """

@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
     submod_attrs={
         "affine": ["Affine"],
+        "as_program": ["AsProgram"],
         "base": ["FusedBijector", "forward_and_log_det", "inverse_and_log_det"],
         "chain": ["Chain"],
         "coupling": ["Coupling"],

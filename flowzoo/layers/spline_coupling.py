@@ -7,10 +7,27 @@ import dataclasses
 import keras
 import tensorflow as tf
 
-from flowzoo.bijectors import Chain, Coupling, RationalQuadraticSpline
+from flowzoo.bijectors import AsProgram, Chain, Coupling, RationalQuadraticSpline
 from flowzoo.conditioners import Conditioner
 from flowzoo.layers.coupling import CouplingLayer
 from flowzoo.layers.spline import Spline, check_spline
+
+
+@dataclasses.dataclass(frozen=True)
+class _Splines:
+    """From what the network gives, ``[..., (3 bins - 1) * channels]``, to the splines."""
+
+    bins: int
+    bound: float
+    event_shape: tuple[int, ...]
+    dtype: str
+
+    def __call__(self, parameters):
+        size = RationalQuadraticSpline.parameters_size(self.bins)
+        shape = [*tf.unstack(tf.shape(parameters)[:-1]), size, self.event_shape[-1]]
+        return RationalQuadraticSpline(
+            tf.reshape(parameters, shape), self.event_shape, bound=self.bound, knots_axis=-2, dtype=self.dtype
+        )
 
 
 @keras.saving.register_keras_serializable("flowzoo")
@@ -74,14 +91,8 @@ class SplineCoupling(CouplingLayer):
             self.spline.build((None, *self.identity_shape))
 
     def transformer(self, parameters, event_shape):
-        shape = [*tf.unstack(tf.shape(parameters)[:-1]), self.parameters_per_element, event_shape[-1]]
-        return RationalQuadraticSpline(
-            tf.reshape(parameters, shape),
-            event_shape,
-            bound=self.bound,
-            knots_axis=-2,
-            dtype=self.variable_dtype,
-        )
+        make = _Splines(self.bins, self.bound, tuple(event_shape), self.variable_dtype)
+        return AsProgram(make, parameters, event_shape, dtype=self.variable_dtype, name=self.name)
 
     def bijector(self, context=None, training=False):
         coupling = super().bijector(context, training)

@@ -21,6 +21,7 @@ def test_the_ends_are_the_rows_themselves(flow):
     np.testing.assert_array_equal(np.floor(ways[:, -1]), end)
 
 
+@pytest.mark.slow
 def test_what_is_between_is_as_likely_as_the_ends():
     flow = flowzoo.from_pretrained("nsf_checkerboard")
     ends = flow.sample(200, seed=0).numpy()

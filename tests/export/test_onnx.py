@@ -97,6 +97,7 @@ def test_large_weights_of_other_architectures(name, event, options, monkeypatch)
     testing.check_onnx(testing.make_flow(name, event, dtype="float32", **options))
 
 
+@pytest.mark.slow
 def test_images_are_pixels(tmp_path):
     flow = testing.make_flow("realnvp", (4, 4, 1), dtype="float32", levels=1, channels=2, blocks=0)
     directory = flow.export(tmp_path, format="onnx")

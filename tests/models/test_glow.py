@@ -105,7 +105,13 @@ def test_two_levels_in_float64(two_levels, check):
     check(two_levels["float64"])
 
 
-@pytest.mark.parametrize("check", testing.FLOAT32_CHECKS)
+@pytest.mark.parametrize(
+    "check",
+    [
+        pytest.param(check, marks=[pytest.mark.slow] if check is testing.check_onnx else [])
+        for check in testing.FLOAT32_CHECKS
+    ],
+)
 def test_two_levels_in_float32(two_levels, check):
     check(two_levels["float32"])
 

@@ -28,7 +28,7 @@ def test_images_are_refused():
         flowzoo.create_model("maf", (8, 8, 1))
 
 
-@pytest.mark.parametrize("name", ["maf", "iaf"])
+@pytest.mark.parametrize("name", ["maf", pytest.param("iaf", marks=pytest.mark.slow)])
 def test_fit_learns_a_curved_density(name):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2000, 2))

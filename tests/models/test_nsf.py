@@ -93,6 +93,7 @@ def test_far_data_have_finite_densities_and_gradients():
     assert all(np.isfinite(gradient).all() for gradient in gradients)
 
 
+@pytest.mark.slow
 def test_it_learns_two_moons_better_than_affine_couplings_do():
     rows, _ = toy.sample("two_moons", 4000, seed=1)
     test, _ = toy.sample("two_moons", 4000, seed=2)

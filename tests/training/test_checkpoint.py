@@ -123,6 +123,7 @@ def test_patience_is_counted_over_interruptions(tmp_path, monkeypatch):
     assert run(tmp_path / "stopped", **options)["epochs"] == wanted
 
 
+@pytest.mark.slow
 def test_weights_are_averaged_in_a_run_that_was_killed_after_its_last_epoch(tmp_path, monkeypatch):
     """Whether it stopped early or not, what is written is what an undisturbed run writes."""
     for options in ({}, {"learning_rate": 1.0, "schedule": "constant", "patience": 1, "epochs": 9}):
