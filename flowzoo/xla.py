@@ -38,27 +38,23 @@ def programs(wanted: bool = True) -> Iterator[None]:
         _in_programs.reset(token)
 
 
-def program(function: Callable, static: tuple, *rows: tf.Tensor) -> Any:
-    """``function(*static, *rows)``, as an XLA program of its own within `programs`.
+def program(function: Callable, static: tuple, *tensors: tf.Tensor) -> Any:
+    """``function(*static, *tensors)``, as an XLA program of its own within `programs`.
 
     Args:
-        function: A pure function, whose results depend row by row on its tensors.
+        function: A pure function.
         static: Hashable arguments. One function with the same ones is compiled once for each shape.
-        *rows: Tensors ``[N, ...]``. A program runs on one core, so each core gets a part of the rows.
+        *tensors: Its other arguments.
     """
     if not _in_programs.get():
-        return function(*static, *rows)
-    compiled = _compiled(function, static)
-    count = tf.shape(rows[0])[0]
-    half = count // 2
-    results = [compiled(*[each[:half] for each in rows]), compiled(*[each[half:] for each in rows])]
-    return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *results)
+        return function(*static, *tensors)
+    return _compiled(function, static)(*tensors)
 
 
 @functools.cache
 def _compiled(function: Callable, static: tuple) -> Callable:
-    def whole(*rows):
+    def plain(*tensors):
         with programs(False):
-            return function(*static, *rows)
+            return function(*static, *tensors)
 
-    return tf.function(whole, jit_compile=True, autograph=False)
+    return tf.function(plain, jit_compile=True, autograph=False)

@@ -74,7 +74,7 @@ def trained(x, jit_compile):
 
 
 def test_images_train_in_programs_as_they_train_without(rng):
-    """Of 21 rows the last batch is short, and does not halve."""
+    """Of 21 rows the last batch is short."""
     x = rng.integers(0, 17, (21, 4, 4, 1)).astype("uint8")
     (plain, wanted), (flow, history) = trained(x, False), trained(x, "auto")
     for name, values in wanted.items():
