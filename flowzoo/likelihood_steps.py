@@ -1,0 +1,228 @@
+"""LikelihoodSteps: what one step of fit and evaluate computes, and what runs many of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from flowzoo import checks, loop, replicas, xla
+from flowzoo.conditioners import Conditioner
+from flowzoo.skipped_steps import SkippedSteps
+
+
+class LikelihoodSteps(keras.Model):
+    """The steps of `LikelihoodModel`.
+
+    Keras's own graph runs them; with XLA on one device a `StepLoop`; and a `ReplicaLoop` for a model that was
+    made under the scope of a `tf.distribute` strategy: it takes the steps that a single device would take.
+
+    Attributes:
+        use_xla: Whether fitting and inference are compiled with XLA. By default where that measured
+            faster: everywhere but on images on a CPU.
+        memory_efficient: Whether fitting recomputes activations; see `LikelihoodModel.compile`.
+    """
+
+    adapted: Any
+    memory_efficient = False
+    train_function: Any
+    test_function: Any
+    steps_per_execution: int
+
+    def __init__(self, event_shape: Sequence[int], context_shape: Sequence[int] | None, **kwargs: Any):
+        super().__init__(autocast=False, **kwargs)
+        # Keras's own training over several workers does not work (keras#20585): it is to think that there is
+        # one device, and `ReplicaLoop` shares what it does.
+        self._strategy: Any = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
+        self._distribute_strategy = None
+        self.event_shape = tuple(int(size) for size in event_shape)
+        self.context_shape = None if context_shape is None else tuple(int(s) for s in context_shape)
+        self.use_xla = not self.is_image or bool(tf.config.list_physical_devices("GPU"))
+        names = ["loss", "nll", *(["bits_per_dim"] if self.is_image else [])]
+        self._trackers = [keras.metrics.Mean(name=name) for name in names]
+        self._skipped = SkippedSteps()
+        self._l2 = self._noise = 0.0
+        self._in_programs = False
+
+    @property
+    def is_image(self) -> bool:
+        """Whether rows are images, so that bits per dimension mean something."""
+        return len(self.event_shape) == 3
+
+    @property
+    def bits_per_nat_dim(self) -> float:
+        """``1 / (D ln 2)``: from nats a row to bits per dimension."""
+        return 1.0 / (math.prod(self.event_shape) * math.log(2.0))
+
+    def log_density(self, x: Any, context: Any = None, training: bool = False, noise_seed: Any = None) -> Any:
+        """Log-density ``[N]`` of tensors ``[N, *event_shape]``."""
+        raise NotImplementedError
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """Means over an epoch: loss, nll (nats) and, for images, bits per dimension."""
+        return self._trackers
+
+    @property
+    def seed_states(self) -> list[keras.Variable]:
+        """The states of dropout's generators, which Keras counts as variables, and does not save."""
+        weights = {id(variable) for variable in [*self.weights, *self.metrics_variables]}
+        return [variable for variable in self.variables if id(variable) not in weights]
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Keras's, or with XLA on one device a `StepLoop`, or under a strategy a `ReplicaLoop`."""
+        if self._strategy is not None:
+            if force or self.train_function is None:
+                step = self._replicas_train_step()
+                self.train_function = self._replica_loop(LikelihoodSteps.train_step, step)
+                replicas.spread_seeds(self._strategy, self.seed_states)
+        elif not self._loops(LikelihoodSteps.train_step):
+            super().make_train_function(force)
+        elif force or self.train_function is None:
+            self.optimizer.build(self.trainable_variables)
+            self.train_function = self._step_loop(self.train_step)
+
+    def make_test_function(self, force: bool = False) -> None:
+        """Keras's, or with XLA on one device a `StepLoop`, or under a strategy a `ReplicaLoop`."""
+        if self._strategy is not None:
+            if force or self.test_function is None:
+                self.test_function = self._replica_loop(LikelihoodSteps.test_step, self._replicas_test_step())
+        elif not self._loops(LikelihoodSteps.test_step):
+            super().make_test_function(force)
+        elif force or self.test_function is None:
+            self.test_function = self._step_loop(self.test_step)
+
+    def train_step(self, data: Any) -> dict:
+        """One step of gradient descent on a batch; counted and left out if it is not finite."""
+        with xla.programs(self._in_programs):
+            (gradients, loss, nll), rows = self._gradients(data)
+        finite = _is_finite(gradients, loss)
+        self._skipped.count(finite)
+        tf.cond(finite, lambda: self._update(gradients, loss, nll, rows), lambda: None)
+        return self._logs()
+
+    def test_step(self, data: Any) -> dict:
+        """The metrics of a batch."""
+        with xla.programs(self._in_programs):
+            (loss, nll), rows = self._mean_loss(data)
+        self._track(loss, nll, rows)
+        return self._logs()
+
+    def predict_step(self, data: Any) -> tf.Tensor:
+        """Log-densities of a batch: of x, of (x, context), or of ((x, context),)."""
+        x, context, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return self(x, context=context)
+
+    def _unpack(self, data):
+        x, context, weight = keras.utils.unpack_x_y_sample_weight(data)
+        if context is not None and context.shape[-1] == 0 and self.context_shape is None:
+            context = None  # from `likelihood._context_for_keras`
+        x = checks.as_rows(x, self.event_shape, self.variable_dtype, "x")
+        context = checks.as_context(context, self.context_shape, x.shape[0], self.variable_dtype)
+        return x, context, None if weight is None else tf.cast(weight, x.dtype)
+
+    def _noise_seed(self):
+        """A function of the step, so that a resumed run draws what the whole run would have drawn."""
+        return tf.stack([0, tf.cast(self.optimizer.iterations.value, tf.int32)])
+
+    def _gradients(self, data):
+        """The gradients of a batch's loss, the loss and the mean nll; and the weight of its rows."""
+        with tf.GradientTape() as tape:
+            (loss, nll), rows = self._mean_loss(data, training=True, noise_seed=self._noise_seed())
+            scaled = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, [variable.value for variable in self.trainable_variables])
+        return (gradients, loss, nll), rows
+
+    def _mean_loss(self, data, **options):
+        """The loss and the mean nll of a batch; and the weight of its rows."""
+        x, context, weight = self._unpack(data)
+        nll = -self.log_density(x, context, **options)
+        weight = tf.ones_like(nll) if weight is None else weight
+        rows = tf.reduce_sum(weight)
+        mean = tf.math.divide_no_nan(tf.reduce_sum(nll * weight), rows)
+        loss = mean * self.bits_per_nat_dim if self.is_image else mean
+        penalties = [tf.cast(penalty, loss.dtype) for penalty in self.losses]
+        if self._l2:
+            squares = [tf.reduce_sum(tf.square(kernel.value)) for kernel in self._kernels()]
+            penalties.append(self._l2 * tf.add_n(squares))
+        return (tf.add_n([loss, *penalties]), mean), rows
+
+    def _kernels(self):
+        """The kernels of the conditioners."""
+        layers = self._flatten_layers(include_self=False)
+        found = [layer.penalized for layer in layers if isinstance(layer, Conditioner)]
+        return [kernel for kernels in found for kernel in kernels]
+
+    def _update(self, gradients, loss, nll, rows):
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        self._track(loss, nll, rows)
+
+    def _track(self, loss, nll, rows):
+        values = [loss, nll, nll * self.bits_per_nat_dim]
+        for tracker, value in zip(self._trackers, values, strict=False):
+            tracker.update_state(value, sample_weight=rows)
+
+    def _logs(self):
+        return {tracker.name: tracker.result() for tracker in self._trackers}
+
+    # -- steps in one program --------------------------------------------------------------
+    def _loops(self, step):
+        """Whether the step runs in a `StepLoop`: with XLA, on one device, unless a subclass changed it."""
+        unchanged = getattr(type(self), step.__name__) is step
+        return bool(self.jit_compile) and not self.run_eagerly and self._strategy is None and unchanged
+
+    def _step_loop(self, step):
+        return loop.StepLoop(lambda *batch: step(batch), self._logs, self.steps_per_execution)
+
+    # -- on several replicas ---------------------------------------------------------------
+    def _replica_loop(self, step, on_replicas):
+        if getattr(type(self), step.__name__) is not step:
+            raise ValueError(
+                f"{type(self).__name__} has its own {step.__name__}, which replicas cannot share: make the "
+                "flow outside of strategy.scope()."
+            )
+        return replicas.ReplicaLoop(
+            self._strategy, on_replicas, self.weights, self.steps_per_execution, self.run_eagerly
+        )
+
+    def _replicas_train_step(self):
+        """`train_step` on all replicas: the gradients of the global batch, and the same update on each."""
+        strategy, compute = self._strategy, self._compiled(self._gradients)
+
+        def step(*batch):
+            (gradients, loss, nll), rows = replicas.mean_over_rows(strategy, compute, batch)
+            finite = _is_finite(*replicas.on_first(strategy, (gradients, loss)))
+            self._skipped.count(finite)
+
+            def update():
+                # No `tf.cond` may stand between `strategy.run` and Keras's update, so it stands around both.
+                with replicas.summed_already(self.optimizer):
+                    strategy.run(self._update, args=(gradients, loss, nll, rows))
+
+            tf.cond(finite, update, lambda: None)
+            return replicas.on_first(strategy, strategy.run(self._logs))
+
+        return step
+
+    def _replicas_test_step(self):
+        strategy, compute = self._strategy, self._compiled(self._mean_loss)
+
+        def step(*batch):
+            (loss, nll), rows = replicas.mean_over_rows(strategy, compute, batch)
+            strategy.run(self._track, args=(loss, nll, rows))
+            return replicas.on_first(strategy, strategy.run(self._logs))
+
+        return step
+
+    def _compiled(self, function):
+        """The function of a batch's parts, with XLA if wanted: collectives do not compile, this does."""
+        if self.run_eagerly or not self.jit_compile:
+            return lambda *batch: function(batch)
+        return tf.function(lambda *batch: function(batch), jit_compile=True, autograph=False)
+
+
+def _is_finite(gradients, loss):
+    return tf.math.is_finite(tf.linalg.global_norm(gradients) + loss)
