@@ -70,6 +70,8 @@ class Flow(LikelihoodModel):
         self.base = bases.Normal() if base is None else base
         self.architecture = architecture
         self.options = options
+        if self.transforms and isinstance(self.transforms[0], layers.Flatten):
+            self.use_xla = True  # Without convolutions images are but long vectors.
         if any(isinstance(layer, Dequantize) for layer in [*self.preprocessing[1:], *self.transforms]):
             raise ValueError("Dequantize takes the raw data: it can only be the first preprocessing layer.")
         self._row_functions: dict[tuple[str, bool], RowFunction] = {}

@@ -22,7 +22,7 @@ class LikelihoodSteps(keras.Model):
 
     Attributes:
         use_xla: Whether fitting and inference are compiled with XLA. By default where that measured
-            faster: everywhere but on images on a CPU.
+            faster: everywhere but for convolutions on a CPU.
         memory_efficient: Whether fitting recomputes activations; see `LikelihoodModel.compile`.
     """
 

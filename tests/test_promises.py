@@ -10,6 +10,8 @@ OPTIONS: dict[str, dict] = {}
 # Walked beside the registered ones: options that make another kind of flow.
 VARIANTS = {"glow-spline": ("glow", {"coupling": "spline"}), "nsf-ar": ("nsf", {"autoregressive": True})}
 EVENTS = {"vector": (3,), "image": (4, 4, 1)}
+# To these an image is a vector.
+FLATTENING = ("iaf", "maf", "nsf", "nsf-ar")
 
 
 def options_of(walked):
@@ -29,6 +31,7 @@ def cases(events):
         for kind, event in events.items()
         if kind in events_of(name)
         for context in (None, (3,))
+        if not (kind == "image" and name in FLATTENING and context)
     ]
 
 
@@ -38,7 +41,7 @@ def marks_of(check, name, event, context):
     if check is testing.check_onnx:
         quick = name in ("realnvp", "maf", "planar") and context is None and len(event) == 1
         return [] if quick else [pytest.mark.slow]
-    return [pytest.mark.slow] if check in dear and context and len(event) == 3 else []
+    return [pytest.mark.slow] if check in dear and len(event) == 3 and (context or name in FLATTENING) else []
 
 
 # Flows are dear to build and the checks leave them as they are: each is made once.

@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "base": ["FusedBijector", "forward_and_log_det", "inverse_and_log_det"],
         "chain": ["Chain"],
         "coupling": ["Coupling"],
+        "flatten": ["Flatten"],
         "linear": ["Linear"],
         "logit": ["Logit"],
         "masked_autoregressive": ["MaskedAutoregressive"],

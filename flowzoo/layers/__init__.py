@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "actnorm": ["ActNorm"],
         "base": ["FlowLayer"],
         "coupling": ["AffineCoupling", "CouplingLayer"],
+        "flatten": ["Flatten", "flattened"],
         "masked_autoregressive": ["AffineAutoregressive", "SplineAutoregressive"],
         "learned_prior": ["LearnedPrior"],
         "linear": ["LULinear"],

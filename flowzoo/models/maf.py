@@ -13,6 +13,7 @@ _LINEAR = ("none", "lu")
     "maf",
     paper="Papamakarios, Pavlakou, Murray: Masked Autoregressive Flow for Density Estimation (2017)",
     url="https://arxiv.org/abs/1705.07057",
+    events=("vector", "image"),
 )
 def maf(
     event_shape,
@@ -32,7 +33,7 @@ def maf(
     """Affine autoregressive layers whose densities take one pass; samples about as long.
 
     Args:
-        event_shape: ``(D,)``.
+        event_shape: ``(D,)``, or ``(H, W, C)``, whose pixels are one vector.
         context_shape: ``(size,)`` or None.
         steps: Number of autoregressive layers.
         hidden_units: Widths of each MADE's hidden layers.
@@ -59,6 +60,7 @@ def maf(
     "iaf",
     paper="Kingma et al.: Improved Variational Inference with Inverse Autoregressive Flow (2016)",
     url="https://arxiv.org/abs/1606.04934",
+    events=("vector", "image"),
 )
 def iaf(
     event_shape,
@@ -78,7 +80,7 @@ def iaf(
     """Affine autoregressive layers whose samples take one pass; densities of data about as long.
 
     Args:
-        event_shape: ``(D,)``.
+        event_shape: ``(D,)``, or ``(H, W, C)``, whose pixels are one vector.
         context_shape: ``(size,)`` or None.
         steps: Number of autoregressive layers.
         hidden_units: Widths of each MADE's hidden layers.
@@ -108,10 +110,10 @@ def _autoregressive(
         raise ValueError(f"order must be one of {_ORDERS}; got {order!r}.")
     if linear not in _LINEAR:
         raise ValueError(f"linear must be one of {_LINEAR}; got {linear!r}.")
-    flow_layers = []
+    flow_layers, (columns,) = layers.flattened(event_shape)
     for i in range(steps):
         if i > 0 and order != "natural":
-            permutation = "reverse" if order == "reversed" else random.permutation(seed + i, event_shape[0])
+            permutation = "reverse" if order == "reversed" else random.permutation(seed + i, columns)
             flow_layers.append(layers.Permute(permutation))
         if i > 0 and linear == "lu":
             flow_layers.append(layers.LULinear())

@@ -12,6 +12,7 @@ _LINEAR = ("lu", "permutation", "none")
     "nsf",
     paper="Durkan, Bekasov, Murray, Papamakarios: Neural Spline Flows (2019)",
     url="https://arxiv.org/abs/1906.04032",
+    events=("vector", "image"),
 )
 def nsf(
     event_shape,
@@ -32,7 +33,7 @@ def nsf(
     """Rational-quadratic splines, coupling or autoregressive, with LU-linear layers between.
 
     Args:
-        event_shape: ``(D,)``, with D >= 2 for couplings.
+        event_shape: ``(D,)``, with D >= 2 for couplings, or ``(H, W, C)``, whose pixels are one vector.
         context_shape: ``(size,)`` or None.
         steps: Number of couplings or autoregressive layers (10 in the paper).
         hidden_units: Widths of each conditioner's hidden layers.
@@ -77,9 +78,9 @@ def nsf(
         made = conditioners.MADE(widths, residual=blocks > 0, **network)
         return layers.SplineAutoregressive(made, bins=bins, bound=bound)
 
-    flow_layers = []
+    flow_layers, (columns,) = layers.flattened(event_shape)
     for i in range(steps):
-        flow_layers += _mix(event_shape[0], linear, i, seed + i)
+        flow_layers += _mix(columns, linear, i, seed + i)
         swap = linear == "none" and i % 2 == 1
         flow_layers.append(autoregression() if autoregressive else coupling(swap))
     return [*flow_layers, layers.LULinear()] if linear == "lu" else flow_layers

@@ -23,9 +23,16 @@ def test_unknown_order_and_residual_widths_are_refused():
         flowzoo.create_model("maf", (5,), residual=True, hidden_units=(16, 16))
 
 
-def test_images_are_refused():
-    with pytest.raises(ValueError, match=r"takes events of shape \(D,\)"):
-        flowzoo.create_model("maf", (8, 8, 1))
+@pytest.mark.parametrize("name", ["maf", "iaf"])
+def test_images_are_vectors_of_pixels(name, rng):
+    flow = flowzoo.create_model(name, (4, 4, 1), order="random", pixel_levels=17, **SMALL)
+    assert flow.use_xla
+    x = rng.integers(0, 17, (64, 4, 4, 1))
+    flow.adapt(x)
+    z = flow.encode(x)
+    assert z.shape == (64, 16)
+    np.testing.assert_array_equal(np.floor(flow.decode(z)), x)
+    assert flow.sample(3).shape == (3, 4, 4, 1)
 
 
 @pytest.mark.parametrize("name", ["maf", pytest.param("iaf", marks=pytest.mark.slow)])

@@ -79,8 +79,6 @@ def test_mistakes_are_refused():
         flowzoo.create_model("nsf", (5,), linear="qr")
     with pytest.raises(ValueError, match="bins must be >= 2; got 1"):
         flowzoo.create_model("nsf", (5,), bins=1)
-    with pytest.raises(ValueError, match=r"takes events of shape \(D,\)"):
-        flowzoo.create_model("nsf", (8, 8, 1))
 
 
 def test_far_data_have_finite_densities_and_gradients():
