@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 
@@ -61,10 +62,14 @@ class RowFunction:
         return tf.nest.map_structure(lambda tensor: tensor[:rows], padded)
 
     def _of_their_size(self, tensors):
-        """One function for each size: of a single one TensorFlow would warn that it is traced so often."""
+        """One function for each size: of a single one TensorFlow would warn that it is traced so often.
+
+        It knows functions by their code, so these are partials, which have none.
+        """
         key = tuple((tensor.dtype, *tensor.shape) for tensor in tensors)
         if key not in self._of_size:
-            compiled = tf.function(self._function, jit_compile=self._jit_compile, autograph=False)
+            function = functools.partial(self._function)
+            compiled = tf.function(function, jit_compile=self._jit_compile, autograph=False)
             most = min(self._most_parts, tensors[0].shape[0] // self._least_rows)
             # A power of two, as the number of rows is.
             parts = 1 << max(most, 1).bit_length() - 1
@@ -80,7 +85,7 @@ def _side_by_side(compiled, count):
         results = [compiled(*part) for part in parts]
         return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *results)
 
-    return tf.function(in_parts, autograph=False)
+    return tf.function(functools.partial(in_parts), autograph=False)
 
 
 def _cores() -> int:

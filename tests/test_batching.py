@@ -58,6 +58,21 @@ def test_little_work_stays_on_one_core(monkeypatch):
     assert spied.traced == [512]
 
 
+def test_many_sizes_and_functions_are_nothing_to_warn_about(monkeypatch):
+    said = []
+    monkeypatch.setattr(tf.get_logger(), "warning", lambda *args: said.append(args))
+    monkeypatch.setattr(batching, "_cores", lambda: 2)
+
+    def plain(x):
+        return 2 * x
+
+    for _ in range(8):
+        double = RowFunction(plain, 2**14, jit_compile=True, weights=2**20)
+        for rows in (1, 2, 4, 128, 256, 512):
+            double(tf.ones([rows, 1]))
+    assert not said
+
+
 def test_padding_is_made_of_rows_that_exist():
     """A logarithm of zero in the padding would be nobody's business, but shows up in NaN checks."""
 
