@@ -36,8 +36,10 @@ TABLE, PAGE = "benchmarks/equal_budget.csv", "docs/equal_budget.md"
 PEERS = {"zuko": "torch", "normflows": "torch", "nflows": "torch", "flowjax": "jax"}
 MIXTURES = {"Gaussian": 1, "mixture": 50}
 MODELS = ("flowzoo", *PEERS, *MIXTURES)
-# The options that the peers' builders can follow; of all others only the defaults have a counterpart.
-FOLLOWED = {"couplings", "steps", "hidden_units", "bins", "bound", "dequantize"}
+# What the peers' flows can follow; of other options only the defaults have a counterpart.
+FOLLOWED = {"couplings", "steps", "hidden_units", "linear", "autoregressive", "bins", "bound", "dequantize"}
+# What a recipe may tune in flowzoo alone.
+OWN = {"base", "dropout", "scale_bound"}
 THREADS = 2
 
 
@@ -150,9 +152,9 @@ def architecture(config: ZooConfig) -> dict:
     name = config.model.name
     if name not in ("maf", "realnvp", "nsf"):
         raise SystemExit(f"The peers are built for maf, realnvp and nsf; {config.name} is a {name}.")
-    changed = sorted(set(config.model.options) - FOLLOWED)
+    changed = sorted(set(config.model.options) - FOLLOWED - OWN)
     if changed:
-        raise SystemExit(f"The peers' builders cannot follow {', '.join(changed)} of {config.name}.")
+        raise SystemExit(f"The peers' flows cannot follow the options {', '.join(changed)} of {config.name}.")
     options = {**flowzoo.model_info(name).options, **config.model.options}
     widths = options["hidden_units"]
     if len(widths) != 2 or len(set(widths)) != 1:
@@ -163,6 +165,7 @@ def architecture(config: ZooConfig) -> dict:
         "width": widths[0],
         "spline": {key: options[key] for key in ("bins", "bound") if key in options},
         "lu": options.get("linear") == "lu",
+        "autoregressive": options.get("autoregressive", False),
     }
 
 
@@ -227,10 +230,12 @@ def train_peer(settings: dict, venv: Path, peers: Path) -> dict:
         )
         return json.loads(done.stdout.splitlines()[-1])
 
+    # Of autoregressive splines there is no such script; the autoregressive network tells.
+    case = "maf" if settings["autoregressive"] else settings["case"]
     timed = last_line(
         peers / f"bench_{settings['peer']}.py",
         "--task=train",
-        f"--case={settings['case']}{settings['width']}",
+        f"--case={case}{settings['width']}",
         f"--dim={settings['columns']}",
         f"--batch={settings['batch_size']}",
         f"--threads={settings['threads']}",
@@ -324,9 +329,10 @@ def page(rows: list[dict]) -> str:
         "in whatever way steps fastest: torch eager or compiled, JAX scanned or unrolled. flowzoo's weights "
         "are a moving average where the recipe has `ema`, the peers' are not. flowzoo's layers have an "
         "ActNorm before each affine step, and its spline couplings splines for the half that conditions; the "
-        "peers' as built here have neither. Before each spline step there is an LU-linear layer in flowzoo, "
-        "zuko, normflows and nflows; flowjax has none and reverses the columns instead. Affine scales are "
-        "bounded in each library's own way.",
+        "peers' as built here have neither. Where a recipe has LU-linear layers (all spline flows have), "
+        "zuko, normflows and nflows get their own before each step, behind a random order; flowjax has none "
+        "and changes the order only. Affine scales are bounded in each library's own way; a recipe's dropout "
+        "and base other than the normal are flowzoo's alone.",
         "",
         f"{', '.join([*versions, *learners])}. Sources: nycflights13 (CC0), UCI protein (CASP) and "
         "Parkinsons telemonitoring (CC BY 4.0), the diamonds of ggplot2 (MIT).",

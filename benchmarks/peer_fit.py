@@ -2,8 +2,7 @@
 
     PYTHONPATH=../shared/peers .peers/torch/bin/python benchmarks/peer_fit.py '{"peer": "zuko", ...}'
 
-The flow is the one that ../shared/peers/bench_<peer>.py builds, with other layers, width and bins. The
-log-densities of the test rows go to an .npy, and one JSON line to stdout.
+The log-densities of the test rows go to an .npy, and one JSON line to stdout.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import time
 
 import common
 import numpy as np
+from peer_flows import build
 
 
 def main() -> None:
@@ -25,9 +25,6 @@ def main() -> None:
     common.limit_threads(settings["threads"])
     rows = Rows(settings["rows"])
     library = importlib.import_module(f"bench_{settings['peer']}")
-    case = settings["case"]
-    common.LAYERS[case] = settings["layers"]
-    common.NSF.update(settings["spline"])
     peer = (JaxPeer if settings["peer"] == "flowjax" else TorchPeer)(library, rows.columns, settings)
     steps = fit(peer, rows, settings["seconds"], settings["batch_size"], settings["learning_rate"])
     np.save(settings["out"], peer.log_prob(rows.test) + rows.log_det)
@@ -92,9 +89,7 @@ class TorchPeer:
         torch.set_num_threads(settings["threads"])
         torch.manual_seed(0)
         self._torch = torch
-        self._flow = library.build(settings["case"], columns, settings["width"], "train")
-        if settings["lu"]:
-            LU[settings["peer"]](self._flow.module, columns)
+        self._flow = build(library, columns, settings)
         self._weights = [p for p in self._flow.module.parameters() if p.requires_grad]
         self._adam = torch.optim.Adam(self._weights, fused=settings["variant"] != "eager")
         self._clip = settings["clip_norm"] or math.inf
@@ -138,7 +133,7 @@ class JaxPeer:
         import jax
         import optax
 
-        flow = library.build(settings["case"], columns, settings["width"], "train", settings["variant"], 0)
+        flow = build(library, columns, settings)
         clip = optax.clip_by_global_norm(settings["clip_norm"] or math.inf)
         # Steps whose gradient is not finite are left out, as in flowzoo.
         adam = optax.apply_if_finite(optax.chain(clip, optax.scale_by_adam()), max_consecutive_errors=10**9)
@@ -174,42 +169,6 @@ class JaxPeer:
         """Takes weights back."""
         self._weights = weights
 
-
-def zuko_lu(flow, columns: int) -> None:
-    """A random order and an LU-linear layer before each transform of a zuko flow."""
-    import torch
-    from zuko.lazy import LazyComposedTransform, UnconditionalTransform
-    from zuko.transforms import LULinearTransform, PermutationTransform
-
-    mixed = []
-    for transform in flow.transform.transforms:
-        order = UnconditionalTransform(PermutationTransform, torch.randperm(columns), buffer=True)
-        mixed += [order, UnconditionalTransform(LULinearTransform, torch.eye(columns)), transform]
-    flow.transform = LazyComposedTransform(*mixed)
-
-
-def nflows_lu(flow, columns: int) -> None:
-    """The same for nflows."""
-    from nflows import transforms
-
-    mixed = []
-    for transform in flow._transform._transforms:
-        mixed += [transforms.RandomPermutation(columns), transforms.LULinear(columns), transform]
-    flow._transform = transforms.CompositeTransform(mixed)
-
-
-def normflows_lu(flow, columns: int) -> None:
-    """The same for normflows, whose lists run from the latents to the data."""
-    import normflows
-    import torch
-
-    mixed = []
-    for transform in flow.flows:
-        mixed += [transform, normflows.flows.LULinearPermute(columns)]
-    flow.flows = torch.nn.ModuleList(mixed)
-
-
-LU = {"zuko": zuko_lu, "nflows": nflows_lu, "normflows": normflows_lu}
 
 if __name__ == "__main__":
     main()
