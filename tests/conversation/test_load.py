@@ -92,9 +92,21 @@ def test_many_new_versions_under_load(vector_server, known, other, publish):
 
 
 def test_warm_up_spares_the_first_client(vector_server, other, publish):
+    """Of three versions one must show it: on a busy machine any request may wait."""
     served, folder = vector_server
-    publish(other[0], folder / "2")
-    served.wait_for("vector", 2)
+    slow = []
+    for version in (2, 3, 4):
+        publish(other[0], folder / str(version))
+        served.wait_for("vector", version)
+        seconds = list(first_and_later_requests(served))
+        if all(first < 3 * np.median(later) + 0.1 for first, *later in seconds):
+            return
+        slow.append(seconds)
+    pytest.fail(f"the first requests of each version waited: {slow}")
+
+
+def first_and_later_requests(served):
+    """Seconds of thirty requests of each of two kinds; without a warm-up the first takes 100 ms and more."""
     with served.client("vector", "grpc") as client:
         client.metadata()  # Opens the connection.
         for ask in (client.sample, lambda rows: client.encode(np.ones((rows, 2)))):
@@ -103,8 +115,7 @@ def test_warm_up_spares_the_first_client(vector_server, other, publish):
                 before = time.monotonic()
                 ask(5)
                 seconds.append(time.monotonic() - before)
-            # A signature that is not warm takes 100 ms and more; 20 are for a machine that does other things.
-            assert seconds[0] < 3 * np.median(seconds) + 0.1, seconds
+            yield seconds
 
 
 def flip_weights(version):
