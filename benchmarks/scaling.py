@@ -145,6 +145,10 @@ def draw(measured: list[Row], path: Path) -> None:
             if points:
                 axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=work)
         axes.set(xscale="log", yscale="log", xlabel=varied)
+        values = sorted({value for what, value, *_ in measured if what == varied})
+        if values[-1] < 1000:
+            axes.set_xticks(values, values, fontsize=8)
+        axes.tick_params(axis="x", which="minor", labelbottom=False)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     figure.axes[0].set_ylabel("microseconds a row")
