@@ -16,7 +16,7 @@ def test_preset_directory(succeed, preset):
 
 
 def test_unknown_name(fail):
-    assert "'relnvp'. Did you mean 'realnvp'?" in fail("info", "relnvp")
+    assert "'relnvp'. Did you mean 'realnvp'" in fail("info", "relnvp")
 
 
 def test_directory_without_preset(fail, tmp_path):
