@@ -28,7 +28,7 @@ from sklearn.mixture import GaussianMixture
 
 import flowzoo
 from flowzoo.config import ZooConfig, load_config
-from flowzoo.provenance import processor
+from flowzoo.provenance import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE, PAGE = "benchmarks/equal_budget.csv", "docs/equal_budget.md"
@@ -89,7 +89,7 @@ def main() -> None:
                     "model": model,
                     **compare(log_prob, data["log_prob"]),
                     **dict.fromkeys(("seconds", "steps", "parameters", "variant", "version"), ""),
-                    "machine": f"{os.cpu_count()} x {processor()}",
+                    "machine": machine(),
                     **facts,
                 }
             )

@@ -15,7 +15,6 @@ import argparse
 import csv
 import json
 import math
-import os
 import platform
 import statistics
 from collections import defaultdict
@@ -23,7 +22,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from flowzoo.provenance import processor
+from flowzoo.provenance import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, RESULTS = ROOT / "docs/performance.md", ROOT / "benchmarks/results.csv"
@@ -129,9 +128,9 @@ def page(medians: list[dict]) -> str:
     wrong = [row for row in compared if missed(row)]
     rounds = {row["rounds"] for row in medians}
     versions = {row["peer"]: row["version"] for row in medians}
-    machine = f"{os.cpu_count()} x {processor()}, {platform.system()}, Python {platform.python_version()}"
     lines = [
-        f"Machine: {machine}. Rounds a cell: {min(rounds)} to {max(rounds)}. Versions: "
+        f"Machine: {machine()}, {platform.system()}, Python {platform.python_version()}. "
+        f"Rounds a cell: {min(rounds)} to {max(rounds)}. Versions: "
         + "; ".join(f"{peer} {version}" for peer, version in sorted(versions.items()))
         + ".",
         "",

@@ -116,7 +116,13 @@ class Flow(LikelihoodModel):
 
         Throw-away: it holds the current values of the weights, for this context.
         """
-        parts = [layer.bijector(context, training) for layer in self.flow_layers]
+        return self.chain(self.flow_layers, context, training)
+
+    def chain(
+        self, part: Sequence[FlowLayer], context: Any = None, training: bool = False
+    ) -> bijectors.Chain:
+        """A part of the flow as one bijector: `preprocessing` or `transforms`."""
+        parts = [layer.bijector(context, training) for layer in part]
         return bijectors.Chain(parts, self.event_shape, dtype=self.variable_dtype, name=self.name)
 
     def distribution(self, context: Any = None) -> tfp.distributions.TransformedDistribution:
@@ -163,8 +169,7 @@ class Flow(LikelihoodModel):
 
     def _blurred(self, x, noise_seed):
         """Rows moved by Gaussian noise, behind preprocessing: where all columns have one scale."""
-        layers_before = [layer.bijector() for layer in self.preprocessing]
-        preprocessing = bijectors.Chain(layers_before, self.event_shape, dtype=self.variable_dtype)
+        preprocessing = self.chain(self.preprocessing)
         # Another seed: the same one would give the bits of `Dequantize`'s noise again.
         seed = tf.random.experimental.stateless_fold_in(noise_seed, 1)
         noise = replicas.draw_rows(

@@ -88,7 +88,8 @@ class LikelihoodModel(LikelihoodSteps):
             if kwargs.pop(key, None) is not None:
                 raise ValueError(f"A flow's loss and metric is its negative log-likelihood; leave {key} out.")
         op_by_op = kwargs.get("run_eagerly", False)
-        self._in_programs = jit_compile == "auto" and self.is_image and not (self.use_xla or op_by_op)
+        by_parts = self.is_image and self._strategy is None and not (self.use_xla or op_by_op)
+        self._in_programs = jit_compile == "auto" and by_parts
         if jit_compile == "auto":
             jit_compile = self.use_xla and not op_by_op
         if memory_efficient:

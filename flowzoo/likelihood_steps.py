@@ -97,8 +97,7 @@ class LikelihoodSteps(keras.Model):
 
     def train_step(self, data: Any) -> dict:
         """One step of gradient descent on a batch; counted and left out if it is not finite."""
-        with xla.programs(self._in_programs):
-            (gradients, loss, nll), rows = self._gradients(data)
+        (gradients, loss, nll), rows = self._gradients(data)
         finite = _is_finite(gradients, loss)
         self._skipped.count(finite)
         tf.cond(finite, lambda: self._update(gradients, loss, nll, rows), lambda: None)
@@ -106,8 +105,7 @@ class LikelihoodSteps(keras.Model):
 
     def test_step(self, data: Any) -> dict:
         """The metrics of a batch."""
-        with xla.programs(self._in_programs):
-            (loss, nll), rows = self._mean_loss(data)
+        (loss, nll), rows = self._mean_loss(data)
         self._track(loss, nll, rows)
         return self._logs()
 
@@ -139,7 +137,8 @@ class LikelihoodSteps(keras.Model):
     def _mean_loss(self, data, **options):
         """The loss and the mean nll of a batch; and the weight of its rows."""
         x, context, weight = self._unpack(data)
-        nll = -self.log_density(x, context, **options)
+        with xla.programs(self._in_programs):
+            nll = -self.log_density(x, context, **options)
         weight = tf.ones_like(nll) if weight is None else weight
         rows = tf.reduce_sum(weight)
         mean = tf.math.divide_no_nan(tf.reduce_sum(nll * weight), rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from importlib.metadata import version
@@ -20,6 +21,11 @@ def processor() -> str:
         lines = []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or platform.machine())
+
+
+def machine() -> str:
+    """How many cores of which processor: ``2 x ...``."""
+    return f"{os.cpu_count()} x {processor()}"
 
 
 def versions() -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from flowzoo import bijectors, checks
+from flowzoo import checks
 from flowzoo.layers import Dequantize
 from flowzoo.random import row_seeds
 
@@ -86,8 +86,7 @@ def inpaint(
 
 
 def _langevin(flow, x, known, context, steps, step_size, temperature, seed):
-    chain = [layer.bijector(context) for layer in flow.transforms]
-    transforms = bijectors.Chain(chain, flow.event_shape, dtype=flow.variable_dtype)
+    transforms = flow.chain(flow.transforms, context)
     low, high = _seen_interval(flow, x)
 
     def energy(z, width):
@@ -123,8 +122,7 @@ def _langevin(flow, x, known, context, steps, step_size, temperature, seed):
 def _seen_interval(flow, x):
     """Between which values the transforms see entries: their steps' ends, or one value if continuous."""
     width = _steps(flow)
-    parts = [layer.bijector() for layer in flow.preprocessing]
-    preprocessing = bijectors.Chain(parts, flow.event_shape, dtype=flow.variable_dtype)
+    preprocessing = flow.chain(flow.preprocessing)
     return preprocessing.inverse(x), preprocessing.inverse(x + width)
 
 

@@ -17,7 +17,7 @@ from flowzoo import data, files, plots
 from flowzoo.config import ZooConfig, dump_config, load_config
 from flowzoo.evaluation import evaluate
 from flowzoo.flow import Flow
-from flowzoo.provenance import processor, revision, versions
+from flowzoo.provenance import machine, revision, versions
 from flowzoo.registry import create_model
 from flowzoo.training import distribution
 from flowzoo.training.checkpoint import BEST, LAST, Checkpoint, check_room
@@ -124,7 +124,7 @@ def _run(config, run_dir, data_dir, download, verbose, strategy):
         "parameters": flow.count_params(),
         "training_seconds": checkpoint.seconds,
         "epochs": checkpoint.epochs_done,
-        "machine": f"{os.cpu_count()} x {processor()}",
+        "machine": machine(),
         "versions": versions(),
         "revision": revision(),
     }
