@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flowzoo import testing
+import flowzoo
 
 README = Path(__file__).parents[2] / "serving" / "README.md"
 
@@ -29,12 +29,11 @@ def free_port():
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
-def test_from_a_run_to_curl(tmp_path):
+def test_from_a_preset_to_curl(tmp_path):
     export, docker, *curls = lines()
     assert docker.startswith("docker run ")
     assert len(curls) == 2
-    flow = testing.make_flow("realnvp", (8,), dtype="float32", couplings=2, hidden_units=(4,))
-    flow.save_to_preset(tmp_path / "runs/flights/preset")
+    flow = flowzoo.from_pretrained("maf_two_moons")
     # `flowzoo` of this Python, whatever else is on the PATH.
     (tmp_path / "bin").mkdir()
     command = tmp_path / "bin/flowzoo"
@@ -48,7 +47,7 @@ def test_from_a_run_to_curl(tmp_path):
     serve = ["flowzoo", "serve", "models", "--port", str(port), "--grpc-port", "0"]
     server = subprocess.Popen(serve, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
     try:
-        assert server.stdout.readline() == f"REST http://127.0.0.1:{port}/v1/models/flights:predict\n"
+        assert server.stdout.readline() == f"REST http://127.0.0.1:{port}/v1/models/maf_two_moons:predict\n"
         replies = []
         for curl in curls:
             asked = curl.replace("localhost:8501", f"127.0.0.1:{port}").replace("curl ", "curl -sS ")
