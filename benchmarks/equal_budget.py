@@ -37,7 +37,8 @@ PEERS = {"zuko": "torch", "normflows": "torch", "nflows": "torch", "flowjax": "j
 MIXTURES = {"Gaussian": 1, "mixture": 50}
 MODELS = ("flowzoo", *PEERS, *MIXTURES)
 # What the peers' flows can follow; of other options only the defaults have a counterpart.
-FOLLOWED = {"couplings", "steps", "hidden_units", "linear", "autoregressive", "bins", "bound", "dequantize"}
+FOLLOWED = {"couplings", "steps", "hidden_units", "linear", "autoregressive", "bins", "bound"}
+FOLLOWED |= {"dequantize", "preprocessing"}
 # What a recipe may tune in flowzoo alone.
 OWN = {"base", "dropout", "scale_bound"}
 THREADS = 2
@@ -176,7 +177,9 @@ def export(config: ZooConfig, run: Path, path: Path) -> None:
     have the noise that flowzoo evaluates them with.
     """
     flow = flowzoo.from_pretrained(run / "preset")
-    *dequantize, standardize = flow.preprocessing
+    *dequantize, adapted = flow.preprocessing
+    whiten = isinstance(adapted, flowzoo.layers.Whiten)
+    standardize = adapted.standardize if whiten else adapted
     steps = np.broadcast_to(np.asarray(dequantize[0].width if dequantize else 0.0), flow.event_shape)
 
     def load(part):
@@ -201,7 +204,13 @@ def export(config: ZooConfig, run: Path, path: Path) -> None:
         steps=steps,
         mean=standardize.mean.numpy().astype(np.float64),
         std=np.exp(standardize.log_std.numpy().astype(np.float64)),
+        matrix=matrix(adapted.lu.numpy().astype(np.float64)) if whiten else np.eye(flow.event_shape[0]),
     )
+
+
+def matrix(lu: np.ndarray) -> np.ndarray:
+    """What `flowzoo.layers.Whiten` multiplies standardized rows with, of its packed factors."""
+    return (np.tril(lu, -1) + np.eye(len(lu))) * np.exp(np.diag(lu))
 
 
 def mixture(data: dict[str, np.ndarray], components: int) -> np.ndarray:
@@ -295,7 +304,7 @@ def page(rows: list[dict]) -> str:
         "",
         "Written by `python benchmarks/equal_budget.py zoo_configs/NAME.yaml --run RUN`; do not edit. Each "
         "preset beside the same architecture in other libraries (as many layers, the same widths, bins and "
-        "bound), trained for as many seconds on the same rows: Adam, batch size, learning rate, cosine "
+        "bound), trained for as many seconds on the same rows (whitened, where the recipe says so): Adam, batch size, learning rate, cosine "
         "schedule and bound of the gradient norm of the recipe, new noise within the columns' steps in each "
         "epoch, the weights of the best epoch on validation. *Gaussian* and *mixture* (50 components) have "
         "full covariances and are scikit-learn's maximum-likelihood fits, of any duration. Nats a row of raw "

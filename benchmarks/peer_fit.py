@@ -58,16 +58,16 @@ def fit(peer, rows: Rows, seconds: float, batch_size: int, learning_rate: float)
 
 
 class Rows:
-    """Standardised float32 rows: to train on with new noise each epoch, the others as flowzoo sees them."""
+    """Standardised (or whitened) float32 rows: to train on with new noise each epoch, the others as flowzoo sees them."""
 
     def __init__(self, path: str):
         with np.load(path) as file:
             self._low, self._steps = file["train"], file["steps"]
-            self._mean, self._std = file["mean"], file["std"]
+            self._mean, self._std, self._matrix = file["mean"], file["std"], file["matrix"]
             self.validation, self.test = (self._standardised(file[part]) for part in ("validation", "test"))
         self._rng = np.random.default_rng(0)
         self.columns = len(self._mean)
-        self.log_det = -float(np.log(self._std).sum())
+        self.log_det = float((np.log(np.diag(self._matrix)) - np.log(self._std)).sum())
 
     def epoch(self, batch_size: int) -> np.ndarray:
         """All training rows once, in a new order, ``[batches, batch_size, columns]``."""
@@ -77,7 +77,7 @@ class Rows:
         return x[order].reshape(batches, batch_size, self.columns)
 
     def _standardised(self, x):
-        return ((x - self._mean) / self._std).astype(np.float32)
+        return (((x - self._mean) / self._std) @ self._matrix.T).astype(np.float32)
 
 
 class TorchPeer:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from flowzoo import checks, ties
-from flowzoo.layers import Dequantize, Logit, Standardize
+from flowzoo.layers import Dequantize, Logit, Standardize, Whiten
 from flowzoo.moments import Moments
 
 if TYPE_CHECKING:
@@ -31,11 +31,12 @@ def adapt(flow: Flow, data, context=None, *, batch_size: int, max_batches: int |
         for complaint in ties.complaints(moments, rows, _steps(flow), flow.variable_dtype == "float32"):
             warnings.warn(complaint, stacklevel=3)
     for i, layer in enumerate(flow.preprocessing):
-        if isinstance(layer, Standardize):
+        if isinstance(layer, (Standardize, Whiten)):
             if i > 0:
                 moments = _moments_before(flow, i, data, context, batch_size, max_batches)
             _refuse_constant_columns(moments)
-            layer.set_moments(moments.mean, moments.variance)
+            spread = moments.covariance if isinstance(layer, Whiten) else moments.variance
+            layer.set_moments(moments.mean, spread)
     h = flow.preprocess(tf.constant(rows, flow.variable_dtype))
     context = None if contexts is None else tf.constant(contexts, flow.variable_dtype)
     for layer in flow.transforms:
@@ -105,7 +106,7 @@ def _check_element_spec(flow, dataset):
 
 def _read(flow, data, context, batch_size, max_batches, sample_size):
     """One pass: raw moments (checked), and a uniform sample of rows with their contexts."""
-    moments = Moments(flow.event_shape)
+    moments = _no_moments(flow)
     sample = _Reservoir(sample_size)
     for x, c in batches(flow, data, context, batch_size, max_batches):
         moments.update(x)
@@ -119,12 +120,17 @@ def _read(flow, data, context, batch_size, max_batches, sample_size):
 
 def _moments_before(flow, index, data, context, batch_size, max_batches):
     """Moments of the data as layer `index` sees them."""
-    moments = Moments(flow.event_shape)
+    moments = _no_moments(flow)
     for step, (x, _) in enumerate(batches(flow, data, context, batch_size, max_batches)):
         # New noise, as in training: the rows' own is always the same where few values occur.
         noise_seed = tf.constant([index, step])
         moments.update(flow.preprocess(tf.constant(x, flow.variable_dtype), index, noise_seed).numpy())
     return moments
+
+
+def _no_moments(flow):
+    """Moments of no rows as yet, of what the flow's preprocessing asks for."""
+    return Moments(flow.event_shape, covariance=any(isinstance(p, Whiten) for p in flow.preprocessing))
 
 
 class _Reservoir:

@@ -16,7 +16,7 @@ from flowzoo.registry import nearest
 if TYPE_CHECKING:
     from flowzoo.registry import Builder, ModelInfo
 
-_PREPROCESSING = ("auto", "standardize", "pixels", "none")
+_PREPROCESSING = ("auto", "standardize", "whiten", "pixels", "none")
 _BASES = {
     "normal": "Normal",
     "uniform": "Uniform",
@@ -104,7 +104,8 @@ def _preprocessing_layers(kind, pixel_levels, dequantize, event_shape):
             raise ValueError(f"pixel_levels must be at least 2; got {pixel_levels}.")
         return [layers.Dequantize(1.0), layers.Logit(0.0, pixel_levels)]
     before = [] if dequantize is None else [layers.Dequantize(dequantize)]
-    return [*before, layers.Standardize()] if kind == "standardize" else before
+    adapted = {"standardize": layers.Standardize, "whiten": layers.Whiten}
+    return [*before, adapted[kind]()] if kind in adapted else before
 
 
 def _check_event(info, event_shape):

@@ -11,12 +11,17 @@ class Moments:
     """Mean, variance and range of each element of an event, over any number of batches.
 
     Chan et al.'s update in float64, so that a billion rows lose no digits.
+
+    Args:
+        event_shape: Of a row.
+        covariance: Whether to keep how the elements vary together; for vectors ``(D,)``.
     """
 
-    def __init__(self, event_shape: tuple):
+    def __init__(self, event_shape: tuple, covariance: bool = False):
         self.count = 0
         self.mean = np.zeros(event_shape)
         self._squares = np.zeros(event_shape)
+        self._products = np.zeros(event_shape * 2) if covariance else None
         self.minimum = np.full(event_shape, np.inf)
         self.maximum = np.full(event_shape, -np.inf)
         self.integral = np.ones(event_shape, bool)
@@ -29,6 +34,13 @@ class Moments:
         """Population variance of each element."""
         return self._squares / max(self.count, 1)
 
+    @property
+    def covariance(self) -> np.ndarray:
+        """Population covariance ``[D, D]``."""
+        if self._products is None:
+            raise ValueError("The covariance was not kept: make Moments(event_shape, covariance=True).")
+        return self._products / max(self.count, 1)
+
     def update(self, rows: np.ndarray) -> None:
         """Adds a batch ``[N, *event_shape]``."""
         rows = np.asarray(rows, np.float64)
@@ -40,7 +52,10 @@ class Moments:
             mean = rows.mean(0)
             delta = mean - self.mean
             self._squares += np.square(rows - mean).sum(0)
-            self._squares += np.square(delta) * (self.count * len(rows) / total)
+            weight = self.count * len(rows) / total
+            self._squares += np.square(delta) * weight
+            if self._products is not None:
+                self._products += (rows - mean).T @ (rows - mean) + np.outer(delta, delta) * weight
             self.mean += delta * (len(rows) / total)
         self.minimum = np.minimum(self.minimum, rows.min(0))
         self.maximum = np.maximum(self.maximum, rows.max(0))

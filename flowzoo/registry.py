@@ -164,8 +164,9 @@ def create_model(
         name: Registry name, see `list_models`.
         event_shape: Shape of one row: ``(D,)`` or ``(H, W, C)``.
         context_shape: ``(size,)`` of the context vectors; None for an unconditional flow.
-        preprocessing: "standardize" (mean 0, variance 1; set by `adapt`), "pixels" (whole pixels:
-            dequantised, then logit), "none", or "auto": pixels for images, standardize for vectors.
+        preprocessing: "standardize" (mean 0, variance 1; set by `adapt`), "whiten" (and no correlations: for
+            columns that nearly determine each other), "pixels" (whole pixels: dequantised, then logit),
+            "none", or "auto": pixels for images, standardize for vectors.
         pixel_levels: Number of pixel values, for "pixels": 256 means 0..255.
         dequantize: Step of discrete data, one number or one for each column (0: continuous).
         base: What the latents follow: "normal", "uniform", "diagonal_gaussian", "full_gaussian", "student_t",

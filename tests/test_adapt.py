@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import flowzoo
 from flowzoo import Flow, adapt
-from flowzoo.layers import ActNorm, Dequantize, Logit, MultiScale, Squeeze, Standardize
+from flowzoo.layers import ActNorm, Dequantize, Logit, MultiScale, Squeeze, Standardize, Whiten
 
 
 def batches(x, size):
@@ -62,6 +62,16 @@ def test_standardize_behind_dequantize_sees_the_noise(rng):
     assert float(flow.preprocessing[1].mean[0]) == pytest.approx(x.mean() + 0.5, abs=0.02)
     # A fair coin has variance 1/4, a uniform 1/12.
     assert float(np.exp(2 * flow.preprocessing[1].log_std[0])) == pytest.approx(1 / 4 + 1 / 12, abs=0.02)
+
+
+@pytest.mark.parametrize("batch_size", [7, 4000])
+def test_whiten_behind_dequantize_sees_the_noise_of_all_batches(rng, batch_size):
+    x = rng.integers(0, 50, (4000, 2)).cumsum(1)
+    flow = Flow([], (2,), preprocessing=[Dequantize(1.0), Whiten()])
+    flow.adapt(x, batch_size=batch_size)
+    z = flow.encode(x).numpy()
+    np.testing.assert_allclose(z.mean(0), np.zeros(2), atol=0.05)
+    np.testing.assert_allclose(np.cov(z.T), np.eye(2), atol=0.05)
 
 
 def test_a_constant_column_of_discrete_data_is_fine(rng):

@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = lazy.attach(
         "multiscale": ["MultiScale"],
         "permute": ["Permute"],
         "planar": ["Planar"],
-        "preprocessing": ["Dequantize", "Logit", "Standardize"],
+        "preprocessing": ["Dequantize", "Logit", "Standardize", "Whiten"],
         "radial": ["Radial"],
         "sigmoid": ["Sigmoid"],
         "spline": ["Spline"],

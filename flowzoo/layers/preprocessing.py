@@ -1,4 +1,4 @@
-"""Preprocessing that belongs to the flow: standardize, dequantize, logit; their log-dets count."""
+"""Preprocessing that belongs to the flow: standardize, whiten, dequantize, logit; their log-dets count."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ class Standardize(FlowLayer):
 
     Identity until `Flow.adapt` has seen the data: it passes the moments of all rows, not of a batch.
     """
-
-    needs_moments = True
 
     def create_weights(self, event_shape, context_shape):
         self.mean = self.add_weight(name="mean", shape=event_shape, initializer="zeros", trainable=False)
@@ -38,6 +36,71 @@ class Standardize(FlowLayer):
             dtype=self.variable_dtype,
             name=self.name,
         )
+
+
+@keras.saving.register_keras_serializable("flowzoo")
+class Whiten(FlowLayer):
+    """Data of any units to mean 0, variance 1 and no correlations, by the training data's own numbers.
+
+    ``z = A (x - mean) / std``: each column loses what those before it say of it, linearly, and what is left
+    is scaled to variance 1; A is the inverse of the Cholesky factor of the correlations. For columns that
+    nearly determine each other: where the data are a thousand times thinner in one direction than in
+    others, a flow of standardized columns spends its layers, and its training, on finding that direction.
+
+    Identity until `Flow.adapt` has seen the data: it passes the moments of all rows, not of a batch.
+
+    Raises:
+        ValueError: If events are not vectors.
+
+    Example:
+        >>> import numpy as np
+        >>> from flowzoo.layers import Whiten
+        >>> layer = Whiten()
+        >>> layer.build((None, 2))
+        >>> layer.set_moments(np.zeros(2), np.array([[1.0, 0.6], [0.6, 1.0]]))
+        >>> layer(np.array([[1.0, 0.6], [0.0, 0.8]], "float32")).numpy().round(3).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+
+    # What is left of a column, in parts of its standard deviation, that float32's rounding would drown.
+    _least = 1e-5
+
+    def create_weights(self, event_shape, context_shape):
+        if len(event_shape) != 1:
+            raise ValueError(f"Whiten takes vectors, events of shape (D,); got {event_shape}.")
+        self.standardize = Standardize(dtype=self.dtype_policy)
+        self.standardize.build((None, *event_shape))
+        # A, packed as `flowzoo.bijectors.Linear` takes it.
+        self.lu = self.add_weight(name="lu", shape=event_shape * 2, initializer="zeros", trainable=False)
+
+    def set_moments(self, mean: np.ndarray, covariance: np.ndarray) -> None:
+        """Sets mean ``[D]`` and covariance ``[D, D]``.
+
+        Raises:
+            ValueError: If a column is a linear combination of those before it.
+        """
+        variance = np.diag(covariance)
+        std = np.sqrt(np.where(variance > 0, variance, 1.0))
+        # What is added keeps rounding from making it indefinite, and is below what is refused.
+        correlations = covariance / np.outer(std, std) + 1e-12 * np.eye(len(std))
+        factor = np.linalg.cholesky(correlations)
+        left = np.diag(factor)
+        if np.min(left) < self._least:
+            column = int(np.argmin(left))
+            raise ValueError(
+                f"Column {column} of x is a linear combination of columns before it: what it adds is "
+                f"{left[column]:.1g} of its standard deviation. A density there runs to infinity: drop the "
+                "column, or say what step its values are rounded to with create_model(..., dequantize=)."
+            )
+        inverse = np.linalg.inv(factor)
+        scale = np.diag(inverse)
+        self.standardize.set_moments(mean, variance)
+        self.lu.assign(np.tril(inverse / scale, -1) + np.diag(np.log(scale)))
+
+    def bijector(self, context=None, training=False):
+        linear = bijectors.Linear(self.lu.value, self.event_shape, dtype=self.variable_dtype)
+        parts = [self.standardize.bijector(), linear]
+        return bijectors.Chain(parts, self.event_shape, dtype=self.variable_dtype, name=self.name)
 
 
 @keras.saving.register_keras_serializable("flowzoo")
