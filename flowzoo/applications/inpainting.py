@@ -8,13 +8,14 @@ import numpy as np
 import tensorflow as tf
 
 from flowzoo import checks
-from flowzoo.layers import Dequantize
+from flowzoo.bijectors import Chain
+from flowzoo.layers import Dequantize, Whiten
 from flowzoo.random import row_seeds
 
 if TYPE_CHECKING:
     from flowzoo.flow import Flow
 
-# How far the known entries may be off, where the transforms see them (a standard deviation of a vector's
+# How far the known entries may be off, where each stands for itself (a standard deviation of a vector's
 # column; a logit of a pixel): from far to near, so that the first steps decide what, and the last where.
 _FIRST_WIDTH, _LAST_WIDTH = 3.0, 0.1
 # Of the preconditioner's running mean of squared gradients.
@@ -86,11 +87,11 @@ def inpaint(
 
 
 def _langevin(flow, x, known, context, steps, step_size, temperature, seed):
-    transforms = flow.chain(flow.transforms, context)
-    low, high = _seen_interval(flow, x)
+    entrywise, mixing = _split(flow, context)
+    low, high = entrywise.inverse(x), entrywise.inverse(x + _steps(flow))
 
     def energy(z, width):
-        seen = transforms.forward(z)
+        seen = mixing.forward(z)
         off = tf.where(known, tf.nn.relu(low - seen) + tf.nn.relu(seen - high), 0.0)
         return tf.reduce_sum(tf.square(off / width)) / 2.0 - tf.reduce_sum(flow.base.log_prob(z, context))
 
@@ -119,11 +120,13 @@ def _langevin(flow, x, known, context, steps, step_size, temperature, seed):
     return tf.where(known, x, flow.decode_rows(z, context))
 
 
-def _seen_interval(flow, x):
-    """Between which values the transforms see entries: their steps' ends, or one value if continuous."""
-    width = _steps(flow)
-    preprocessing = flow.chain(flow.preprocessing)
-    return preprocessing.inverse(x), preprocessing.inverse(x + width)
+def _split(flow, context):
+    """The flow in two: the preprocessing that treats entries one by one, and what mixes them."""
+    transforms = flow.chain(flow.transforms, context)
+    *before, last = flow.preprocessing or [None]
+    if isinstance(last, Whiten):
+        return flow.chain([*before, last.standardize]), Chain([last.linear(), transforms], flow.event_shape)
+    return flow.chain(flow.preprocessing), transforms
 
 
 def _steps(flow):

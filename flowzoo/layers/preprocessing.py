@@ -97,9 +97,12 @@ class Whiten(FlowLayer):
         self.standardize.set_moments(mean, variance)
         self.lu.assign(np.tril(inverse / scale, -1) + np.diag(np.log(scale)))
 
+    def linear(self) -> bijectors.Linear:
+        """The part behind `standardize`, which mixes columns; its inverse multiplies with A."""
+        return bijectors.Linear(self.lu.value, self.event_shape, dtype=self.variable_dtype)
+
     def bijector(self, context=None, training=False):
-        linear = bijectors.Linear(self.lu.value, self.event_shape, dtype=self.variable_dtype)
-        parts = [self.standardize.bijector(), linear]
+        parts = [self.standardize.bijector(), self.linear()]
         return bijectors.Chain(parts, self.event_shape, dtype=self.variable_dtype, name=self.name)
 
 

@@ -12,15 +12,20 @@ def image_flow():
     return make_flow("glow", (4, 4, 1), dtype="float32", **options)
 
 
-@pytest.fixture(scope="module")
-def gaussian():
-    """Two columns of mean 0 and deviation 1 with a correlation of 0.8, standardised from other units."""
-    linear = layers.LULinear()
-    flow = Flow([linear], (2,), preprocessing=[layers.Standardize()])
-    linear.lu.assign([[0.0, 0.0], [-0.8, 0.0]])
+def gaussian_of(linear, preprocessing):
+    """The density of columns z1 and 0.8 z1 + z2 in other units."""
+    flow = Flow(linear, (2,), preprocessing=[preprocessing])
     z = np.random.default_rng(0).normal(size=(20_000, 2))
     x = np.stack([z[:, 0], 0.8 * z[:, 0] + z[:, 1]], axis=1)
     flow.adapt(x * [2.0, 5.0] + [10.0, 20.0])
+    return flow
+
+
+@pytest.fixture(scope="module")
+def gaussian():
+    linear = layers.LULinear()
+    flow = gaussian_of([linear], layers.Standardize())
+    linear.lu.assign([[0.0, 0.0], [-0.8, 0.0]])
     return flow
 
 
@@ -36,8 +41,9 @@ def test_what_is_known_stays_as_it_is(image_flow):
     assert not np.array_equal(unknown[:, 0], unknown[:, 1])
 
 
-def test_the_unknown_follows_its_distribution_given_the_known(gaussian):
-    """Of a Gaussian that is known: columns z1 and 0.8 z1 + z2, scaled and moved."""
+@pytest.mark.parametrize("whitens", [False, True])
+def test_the_unknown_follows_its_distribution_given_the_known(gaussian, whitens):
+    gaussian = gaussian_of([], layers.Whiten()) if whitens else gaussian
     x = np.array([[13.0, np.nan]])
     filled = inpaint(gaussian, x, [True, False], samples=2000, steps=300, temperature=1.0)[0]
     np.testing.assert_array_equal(filled[:, 0], 13.0)
