@@ -58,7 +58,7 @@ def fit(peer, rows: Rows, seconds: float, batch_size: int, learning_rate: float)
 
 
 class Rows:
-    """Standardised (or whitened) float32 rows: to train on with new noise each epoch, the others as flowzoo sees them."""
+    """float32 rows, standardised or whitened: to train on with new noise each epoch, others as flowzoo's."""
 
     def __init__(self, path: str):
         with np.load(path) as file:

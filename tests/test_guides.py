@@ -1,16 +1,16 @@
-"""The commands of the guides, run as they stand there."""
+"""The commands and the Python of the guides, run as they stand there; the commands in this process."""
 
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
 import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
+
+from flowzoo.cli import app
 
 GUIDE = Path(__file__).resolve().parents[1] / "docs/guides/train-on-your-own-data.md"
 
@@ -20,14 +20,17 @@ def commands():
     return [line for block in re.findall(r"```console\n(.*?)```", text, re.S) for line in block.splitlines()]
 
 
-def flowzoo(command):
-    """`flowzoo ...` with the Python that runs the tests."""
-    return [sys.executable, "-c", "from flowzoo.cli import main; main()", *shlex.split(command)[1:]]
+def run(command):
+    """Runs `flowzoo ...`, which must succeed; returns what it wrote to stderr."""
+    result = CliRunner().invoke(app, shlex.split(command)[1:])
+    assert result.exit_code == 0, (command, result.output, result.exception)
+    return result.stderr
 
 
 @pytest.fixture
-def folder(tmp_path, rng):
-    """A folder with the files that the guide speaks of."""
+def folder(tmp_path, rng, monkeypatch):
+    """A folder with the files that the guide speaks of, to work in."""
+    monkeypatch.chdir(tmp_path)
     temperature = rng.normal(20, 3, 3000)
     pressure = 1010 + 0.8 * (temperature - 20) + rng.normal(0, 2, 3000)
     counts = rng.poisson(np.exp(0.1 * (temperature - 10)))
@@ -41,15 +44,11 @@ def folder(tmp_path, rng):
 
 @pytest.mark.slow
 def test_train_on_your_own_data(folder):
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     for command in commands():
         if command.startswith("curl") or " serve " in command:
             continue
         # Fewer epochs: what they lead to is measured elsewhere.
-        quick = re.sub(r"epochs(.)\d+", r"epochs\g<1>2", command)
-        done = subprocess.run(flowzoo(quick), cwd=folder, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, (command, done.stderr[-2000:])
-        assert "ties" not in done.stderr, command
+        assert "ties" not in run(re.sub(r"epochs(.)\d+", r"epochs\g<1>2", command)), command
     assert len((folder / "scores.csv").read_text().splitlines()) == 51
     assert len((folder / "samples.csv").read_text().splitlines()) >= 1000
     assert (folder / "runs/readings_recipe/metrics.json").is_file()
@@ -77,7 +76,7 @@ PRESETS = GUIDE.with_name("presets.md").read_text()
 
 
 @pytest.mark.slow
-def test_presets(tmp_path):
+def test_presets(tmp_path, monkeypatch):
     """The guide's commands, with a recipe of one epoch; its Python; the zoo that they keep, loaded."""
     import yaml
 
@@ -87,13 +86,10 @@ def test_presets(tmp_path):
     recipe["training"]["epochs"] = 1
     (tmp_path / "zoo_configs").mkdir()
     (tmp_path / "zoo_configs/nsf_checkerboard.yaml").write_text(yaml.safe_dump(recipe))
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    monkeypatch.chdir(tmp_path)
     for block in re.findall(r"```console\n(.*?)```", PRESETS, re.S):
         for command in block.splitlines():
-            done = subprocess.run(
-                flowzoo(command), cwd=tmp_path, env=environment, capture_output=True, text=True
-            )
-            assert done.returncode == 0, (command, done.stderr[-2000:])
+            run(command)
     exec(re.findall(r"```python\n(.*?)```", PRESETS, re.S)[0], {})
     assert (tmp_path / "samples.png").is_file()
     assert from_pretrained("nsf_checkerboard", registry=tmp_path / "zoo").event_shape == (2,)
@@ -108,7 +104,6 @@ def test_anomaly_detection(tmp_path, monkeypatch):
     from flowzoo.devserver.server import Server
 
     monkeypatch.chdir(tmp_path)
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     session = {}
     *blocks, (_, ask_server) = re.findall(r"```(python|console)\n(.*?)```", ANOMALIES, re.S)
     for language, block in blocks:
@@ -117,8 +112,7 @@ def test_anomaly_detection(tmp_path, monkeypatch):
             continue
         for command in block.splitlines():
             if " serve " not in command:
-                done = subprocess.run(flowzoo(command), env=environment, capture_output=True, text=True)
-                assert done.returncode == 0, (command, done.stderr[-2000:])
+                run(command)
     assert session["auroc"] > 0.9
     assert (tmp_path / "anomaly_scores.png").is_file()
     flagged = np.genfromtxt("flagged.csv", delimiter=",", skip_header=1, usecols=2, dtype=str) == "true"
