@@ -84,9 +84,9 @@ def write(rows: list[dict]) -> None:
     lines = [
         "# Digits",
         "",
-        "Written by `python benchmarks/digits.py`; do not edit. Recipes of scikit-learn's 1,797 digits (8 × 8",
-        "pixels, 17 levels) as they are, and with one option changed at a time: bits/dim of the test split, lower",
-        "is better.",
+        "Written by `python benchmarks/digits.py`; do not edit. Recipes of scikit-learn's 1,797 digits of",
+        "8 × 8 pixels, 17 levels, as they are and with one option changed: bits/dim of the test split,",
+        "lower is better.",
     ]
     for recipe in dict.fromkeys(row["recipe"] for row in rows):
         lines += ["", f"## {recipe}", "", "| | bits/dim | parameters | seconds |", "|---|---|---|---|"]
