@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import flowzoo
 from flowzoo.cli import app
 
 GUIDE = Path(__file__).resolve().parents[1] / "docs/guides/train-on-your-own-data.md"
@@ -80,8 +81,6 @@ def test_presets(tmp_path, monkeypatch):
     """The guide's commands, with a recipe of one epoch; its Python; the zoo that they keep, loaded."""
     import yaml
 
-    from flowzoo import from_pretrained
-
     recipe = yaml.safe_load((GUIDE.parents[2] / "zoo_configs/nsf_checkerboard.yaml").read_text())
     recipe["training"]["epochs"] = 1
     (tmp_path / "zoo_configs").mkdir()
@@ -92,7 +91,7 @@ def test_presets(tmp_path, monkeypatch):
             run(command)
     exec(re.findall(r"```python\n(.*?)```", PRESETS, re.S)[0], {})
     assert (tmp_path / "samples.png").is_file()
-    assert from_pretrained("nsf_checkerboard", registry=tmp_path / "zoo").event_shape == (2,)
+    assert flowzoo.from_pretrained("nsf_checkerboard", registry=tmp_path / "zoo").event_shape == (2,)
 
 
 ANOMALIES = GUIDE.with_name("anomaly-detection.md").read_text()
@@ -139,3 +138,8 @@ def test_image_synthesis(tmp_path, monkeypatch):
     ways, real = session["ways"], session["real"]
     ends = np.stack([real[:4], real[4:8]], axis=1)
     assert (np.floor(ways[:, [0, -1]]) == ends).mean() > 0.99
+    pretrained, tuned = (
+        flow.evaluate(session["images"][:256], verbose=0, return_dict=True)["bits_per_dim"]
+        for flow in (flowzoo.from_pretrained("glow_mnist"), session["tuned"])
+    )
+    assert tuned < pretrained - 0.1
