@@ -71,7 +71,7 @@ def test_the_global_dtype_policy_survives_a_failure():
         ({"event_shape": (1,)}, "at least 2 columns"),
         ({"context_shape": (2, 2)}, r"context_shape must be \(size,\): contexts are vectors; got \(2, 2\)"),
         ({"context_shape": 3}, "context_shape must be a tuple"),
-        ({"preprocessing": "whiten"}, "preprocessing must be one of.*got 'whiten'"),
+        ({"preprocessing": "squash"}, "preprocessing must be one of.*got 'squash'"),
         ({"base": "cauchy"}, "base must be one of.*got 'cauchy'"),
         ({"preprocessing": "pixels", "dequantize": 1.0}, "dequantises by itself; leave dequantize out"),
         ({"dequantize": -1.0}, "finite step >= 0"),
