@@ -45,11 +45,16 @@ def marks_of(check, name, event, context):
 
 
 def walked_elsewhere(check, name, event, context):
-    """tests/conversation/test_architectures.py exports every architecture to ONNX, without context."""
+    """tests/conversation/test_architectures.py exports and serves every architecture, without context.
+
+    Of the variants the export with context stands for both.
+    """
+    if check not in (testing.check_onnx, testing.check_saved_model):
+        return False
     if name in FLATTENING and len(event) == 3:
-        return check is testing.check_onnx and name != "maf"
+        return name != "maf"
     quick = not marks_of(check, name, event, context)
-    return check is testing.check_onnx and not (quick or context or name in VARIANTS)
+    return not context and (check is testing.check_saved_model or not quick)
 
 
 # Flows are dear to build and the checks leave them as they are: each is made once.
