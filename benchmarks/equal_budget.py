@@ -180,6 +180,7 @@ def export(config: ZooConfig, run: Path, path: Path) -> None:
     *dequantize, adapted = flow.preprocessing
     whiten = isinstance(adapted, flowzoo.layers.Whiten)
     standardize = adapted.standardize if whiten else adapted
+    identity = np.eye(flow.event_shape[0], dtype=np.float32)
     steps = np.broadcast_to(np.asarray(dequantize[0].width if dequantize else 0.0), flow.event_shape)
 
     def load(part):
@@ -204,13 +205,8 @@ def export(config: ZooConfig, run: Path, path: Path) -> None:
         steps=steps,
         mean=standardize.mean.numpy().astype(np.float64),
         std=np.exp(standardize.log_std.numpy().astype(np.float64)),
-        matrix=matrix(adapted.lu.numpy().astype(np.float64)) if whiten else np.eye(flow.event_shape[0]),
+        matrix=adapted.linear().inverse(identity).numpy().T.astype(np.float64) if whiten else identity,
     )
-
-
-def matrix(lu: np.ndarray) -> np.ndarray:
-    """What `flowzoo.layers.Whiten` multiplies standardized rows with, of its packed factors."""
-    return (np.tril(lu, -1) + np.eye(len(lu))) * np.exp(np.diag(lu))
 
 
 def mixture(data: dict[str, np.ndarray], components: int) -> np.ndarray:

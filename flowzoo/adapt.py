@@ -26,7 +26,9 @@ _FEW = 100
 
 def adapt(flow: Flow, data, context=None, *, batch_size: int, max_batches: int | None = None) -> None:
     """Sets what the flow's layers learn from data, first layer first; see `Flow.adapt`."""
-    moments, rows, contexts = _read(flow, data, context, batch_size, max_batches, _sample_size(flow))
+    moments, rows, contexts = _read(
+        flow, data, context, batch_size, max_batches, _sample_size(flow), _whitens(flow, 0)
+    )
     if moments.count > _FEW:
         for complaint in ties.complaints(moments, rows, _steps(flow), flow.variable_dtype == "float32"):
             warnings.warn(complaint, stacklevel=3)
@@ -35,7 +37,7 @@ def adapt(flow: Flow, data, context=None, *, batch_size: int, max_batches: int |
             if i > 0:
                 moments = _moments_before(flow, i, data, context, batch_size, max_batches)
             _refuse_constant_columns(moments)
-            spread = moments.covariance if isinstance(layer, Whiten) else moments.variance
+            spread = moments.covariance if _whitens(flow, i) else moments.variance
             layer.set_moments(moments.mean, spread)
     h = flow.preprocess(tf.constant(rows, flow.variable_dtype))
     context = None if contexts is None else tf.constant(contexts, flow.variable_dtype)
@@ -104,9 +106,9 @@ def _check_element_spec(flow, dataset):
         checks.check_event_shape(context.shape, flow.context_shape, "context")
 
 
-def _read(flow, data, context, batch_size, max_batches, sample_size):
+def _read(flow, data, context, batch_size, max_batches, sample_size, covariance=False):
     """One pass: raw moments (checked), and a uniform sample of rows with their contexts."""
-    moments = _no_moments(flow)
+    moments = Moments(flow.event_shape, covariance)
     sample = _Reservoir(sample_size)
     for x, c in batches(flow, data, context, batch_size, max_batches):
         moments.update(x)
@@ -120,7 +122,7 @@ def _read(flow, data, context, batch_size, max_batches, sample_size):
 
 def _moments_before(flow, index, data, context, batch_size, max_batches):
     """Moments of the data as layer `index` sees them."""
-    moments = _no_moments(flow)
+    moments = Moments(flow.event_shape, _whitens(flow, index))
     for step, (x, _) in enumerate(batches(flow, data, context, batch_size, max_batches)):
         # New noise, as in training: the rows' own is always the same where few values occur.
         noise_seed = tf.constant([index, step])
@@ -128,9 +130,9 @@ def _moments_before(flow, index, data, context, batch_size, max_batches):
     return moments
 
 
-def _no_moments(flow):
-    """Moments of no rows as yet, of what the flow's preprocessing asks for."""
-    return Moments(flow.event_shape, covariance=any(isinstance(p, Whiten) for p in flow.preprocessing))
+def _whitens(flow, index):
+    """Whether preprocessing layer `index` takes a covariance; for others it would be counted in vain."""
+    return isinstance((*flow.preprocessing, None)[index], Whiten)
 
 
 class _Reservoir:
