@@ -173,7 +173,9 @@ class Flow(LikelihoodModel):
         # Another seed: the same one would give the bits of `Dequantize`'s noise again.
         seed = tf.random.experimental.stateless_fold_in(noise_seed, 1)
         noise = replicas.draw_rows(
-            lambda rows: tf.random.stateless_normal([rows, *self.event_shape], seed, dtype=x.dtype),
+            lambda rows: tf.random.stateless_normal(
+                [rows, *self.event_shape], seed, dtype=x.dtype, alg=random.ALGORITHM
+            ),
             tf.shape(x)[0],
         )
         return preprocessing.forward(preprocessing.inverse(x) + self._noise * noise)

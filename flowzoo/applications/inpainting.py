@@ -10,7 +10,7 @@ import tensorflow as tf
 from flowzoo import checks
 from flowzoo.bijectors import Chain
 from flowzoo.layers import Dequantize, Whiten
-from flowzoo.random import row_seeds
+from flowzoo.random import ALGORITHM, row_seeds
 
 if TYPE_CHECKING:
     from flowzoo.flow import Flow
@@ -108,7 +108,9 @@ def _langevin(flow, x, known, context, steps, step_size, temperature, seed):
         now = tf.reduce_mean(tf.square(gradient), axis=0, keepdims=True)
         squares = tf.where(number == 0, now, _DECAY * squares + (1.0 - _DECAY) * now)
         scale = size / tf.sqrt(tf.sqrt(squares) + _TINY)
-        noise = tf.random.stateless_normal(tf.shape(z), tf.stack([number, seed]), dtype=z.dtype)
+        noise = tf.random.stateless_normal(
+            tf.shape(z), tf.stack([number, seed]), dtype=z.dtype, alg=ALGORITHM
+        )
         return z - tf.square(scale) / 2.0 * gradient + temperature * scale * noise, squares
 
     count = int(x.shape[0])

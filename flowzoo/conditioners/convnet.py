@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from flowzoo.conditioners.base import Conditioner
+from flowzoo.conditioners.dropout import Dropout
 from flowzoo.conditioners.weight_norm import WeightNorm
 
 
@@ -58,7 +59,7 @@ class ConvNet(Conditioner):
         if context_shape is not None:
             layer = keras.layers.Dense(self.channels, use_bias=False, **options)
             self.context_layer = self.build_sublayer(layer, context_shape)
-        self.drop = keras.layers.Dropout(self.dropout, **options) if self.dropout else None
+        self.drop = Dropout(self.dropout, **options) if self.dropout else None
         last = keras.layers.Conv2D(output_shape[-1], 3, padding="same", kernel_initializer="zeros", **options)
         self.last = self.build_sublayer(last, hidden_shape)
 

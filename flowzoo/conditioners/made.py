@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from flowzoo.conditioners.base import Conditioner
+from flowzoo.conditioners.dropout import Dropout
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class MADE(Conditioner):
             for before, after in itertools.pairwise(degrees)
         ]
         self.columns, self.degrees = columns, degrees
-        self.drop = keras.layers.Dropout(self.dropout, dtype=self.dtype_policy) if self.dropout else None
+        self.drop = Dropout(self.dropout, dtype=self.dtype_policy) if self.dropout else None
         self.kernels, self.biases, self.context_kernels = [], [], []
         for i, mask in enumerate(self.masks):
             last = i == len(self.masks) - 1

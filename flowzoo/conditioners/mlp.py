@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 
 from flowzoo.conditioners.base import Conditioner
+from flowzoo.conditioners.dropout import Dropout
 from flowzoo.conditioners.weight_norm import WeightNorm
 
 
@@ -55,7 +56,7 @@ class MLP(Conditioner):
             # Added after the first product, so it broadcasts over any leading sample dimensions.
             layer = keras.layers.Dense(self.hidden_units[0], use_bias=False, **options)
             self.context_layer = self.build_sublayer(layer, context_shape)
-        self.drop = keras.layers.Dropout(self.dropout, **options) if self.dropout else None
+        self.drop = Dropout(self.dropout, **options) if self.dropout else None
         last = keras.layers.Dense(output_shape[-1], kernel_initializer="zeros", **options)
         self.last = self.build_sublayer(last, (width,))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 
 from flowzoo.conditioners.base import Conditioner
+from flowzoo.conditioners.dropout import Dropout
 
 
 @keras.saving.register_keras_serializable("flowzoo")
@@ -63,7 +64,7 @@ class ResidualMLP(Conditioner):
             # Added after the first product, so it broadcasts over any leading sample dimensions.
             layer = keras.layers.Dense(self.units, use_bias=False, **options)
             self.context_layer = self.build_sublayer(layer, context_shape)
-        self.drop = keras.layers.Dropout(self.dropout, **options) if self.dropout else None
+        self.drop = Dropout(self.dropout, **options) if self.dropout else None
         self.last = self._dense(output_shape[-1], "zeros", hidden)
 
     def _dense(self, units, initializer, input_shape):

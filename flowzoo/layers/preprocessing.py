@@ -157,7 +157,10 @@ class Dequantize(FlowLayer):
         else:
             shape = tf.shape(x)
             u = replicas.draw_rows(
-                lambda rows: tf.random.stateless_uniform([rows, *self.event_shape], noise_seed), shape[0]
+                lambda rows: tf.random.stateless_uniform(
+                    [rows, *self.event_shape], noise_seed, alg=random.ALGORITHM
+                ),
+                shape[0],
             )
         moved = (index + tf.cast(u, x.dtype)) * steps
         return moved if discrete.all() else tf.where(discrete > 0, moved, x)
