@@ -88,6 +88,8 @@ class TrainingConfig(_Section):
         precision: What the networks compute in while they train: "mixed_bfloat16" is faster on processors
             that have it (GPUs since Ampere, CPUs with AMX). Weights, densities and preset are float32.
         memory_efficient: Whether activations are computed again for the gradient; see `Flow.compile`.
+        checkpoint_seconds: The least time between two checkpoints, which are written at ends of epochs: as
+            much can be lost by a kill. 0 for one after each epoch, as several workers always do.
     """
 
     epochs: int = pydantic.Field(20, gt=0)
@@ -104,6 +106,7 @@ class TrainingConfig(_Section):
     jit_compile: Literal["auto"] | bool = "auto"
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     memory_efficient: bool = False
+    checkpoint_seconds: float = pydantic.Field(10.0, ge=0)
 
     @pydantic.field_validator("weight_decay")
     @classmethod
@@ -160,9 +163,9 @@ class ZooConfig(_Section):
         return self
 
     def trains_as(self, other: ZooConfig) -> bool:
-        """Whether a run of one is a run of the other: all but the words is the same."""
-        words = {"description", "card"}
-        return self.model_dump(exclude=words) == other.model_dump(exclude=words)
+        """Whether a run of one is a run of the other: all that shapes its result is the same."""
+        other_things = {"description": True, "card": True, "training": {"checkpoint_seconds"}}
+        return self.model_dump(exclude=other_things) == other.model_dump(exclude=other_things)
 
 
 def load_config(path: str | os.PathLike, overrides: list[str] | tuple[str, ...] = ()) -> ZooConfig:

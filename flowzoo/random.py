@@ -22,8 +22,8 @@ _PARITY = 0x1BD11BDA
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _TWO_32 = 2**32
 
-# For noise that needs no row's seed, in training: `tf.random.stateless_*(..., alg=ALGORITHM)`. What XLA chooses by
-# itself draws a hundred times slower on a CPU.
+# For noise that no row's seed decides, in training: `tf.random.stateless_*(..., alg=ALGORITHM)`. What XLA
+# chooses by itself draws a hundred times slower on a CPU.
 ALGORITHM = "philox"
 
 

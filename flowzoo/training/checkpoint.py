@@ -1,13 +1,15 @@
-"""Checkpoint: after every epoch, all that a training needs to go on from there as if nothing had happened."""
+"""Checkpoint: at ends of epochs, all that a training needs to go on from there as if nothing had happened."""
 
 from __future__ import annotations
 
 import math
 import os
 import shutil
+import time
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from flowzoo import files
 from flowzoo.flow import Flow
@@ -25,13 +27,19 @@ class Checkpoint(keras.callbacks.Callback):
         directory: Of the checkpoints.
         monitor: Name of the validation metric that decides which epoch is the best (the lowest), or None.
         patience: Epochs without a better one before training stops; None for never.
+        seconds_between: The least time between two; the last epoch's is always written.
     """
 
-    def __init__(self, directory: Path, monitor: str | None, patience: int | None):
+    def __init__(
+        self, directory: Path, monitor: str | None, patience: int | None, seconds_between: float = 0.0
+    ):
         super().__init__()
         self._directory, self._monitor, self._patience = directory, monitor, patience
+        self._seconds_between, self._written = seconds_between, time.monotonic()
         self.history: list[dict] = []
         self._best = {"value": math.inf, "epoch": 0}
+        # The best epoch's weights, until they are in a file.
+        self._best_weights: list[np.ndarray] | None = None
 
     @property
     def epochs_done(self) -> int:
@@ -69,14 +77,17 @@ class Checkpoint(keras.callbacks.Callback):
         return path if path is not None and path.exists() else None
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Writes a checkpoint; stops the training if the patience has run out."""
+        """Writes a checkpoint if it is time; stops the training if the patience has run out."""
         self.history.append({key: float(value) for key, value in (logs or {}).items()})
         value = self.history[-1].get(self._monitor or "", math.nan)
-        improved = value < self._best["value"]
-        if improved:
+        if value < self._best["value"]:
             self._best = {"value": value, "epoch": self.epochs_done}
+            self._best_weights = self._averaged()
+        is_last = self.is_finished_early or epoch + 1 == self.params["epochs"]
+        if not is_last and time.monotonic() - self._written < self._seconds_between:
+            return
         try:
-            self._write(improved)
+            self._write()
         except OSError as error:
             raise OSError(
                 f"The checkpoint of epoch {epoch + 1} could not be written to {self._directory}: {error}. "
@@ -85,27 +96,34 @@ class Checkpoint(keras.callbacks.Callback):
         if self.is_finished_early:
             self.model.stop_training = True
 
-    def _write(self, improved):
+    def _write(self):
         old = self._newest()
         with files.replacing_directory(self._directory / str(self.epochs_done)) as beside:
             self.model.save_weights(beside / LAST)
-            if improved:
-                self._save_averaged(beside / BEST)
+            if self._best_weights is not None:
+                self._save(self._best_weights, beside / BEST)
             elif old is not None and (old / BEST).exists():
                 _link(old / BEST, beside / BEST)
             seeds = [variable.numpy().tolist() for variable in self.model.seed_states]
             files.write_json(beside / STATE, {"history": self.history, "best": self._best, "seeds": seeds})
+        self._best_weights, self._written = None, time.monotonic()
         if old is not None:
             shutil.rmtree(old)
 
-    def _save_averaged(self, path):
+    def _averaged(self):
         """The weights as they were validated: the moving average, where the optimizer keeps one."""
-        variables = self.model.trainable_variables
-        raw = [variable.numpy() for variable in variables]
-        self.model.optimizer.finalize_variable_values(variables)
+        raw = self.model.get_weights()
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+        averaged = self.model.get_weights()
+        self.model.set_weights(raw)
+        return averaged
+
+    def _save(self, weights, path):
+        """Writes other weights than those that the model has, and goes on with these."""
+        raw = self.model.get_weights()
+        self.model.set_weights(weights)
         self.model.save_weights(path)
-        for variable, value in zip(variables, raw, strict=True):
-            variable.assign(value)
+        self.model.set_weights(raw)
 
     def _newest(self):
         if not self._directory.is_dir():

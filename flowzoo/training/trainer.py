@@ -40,8 +40,8 @@ def train(
     """Runs a recipe, or goes on with it where an earlier run in the same directory ended.
 
     A run that was stopped, however it was, and started again ends where an undisturbed one would have: the
-    last epoch's weights, optimizer, averages and random numbers are there again, and the order of the rows is
-    a function of seed and epoch. A finished run is not run again.
+    last checkpoint's weights, optimizer, averages and random numbers are there again, and the order of the
+    rows is a function of seed and epoch. A finished run is not run again.
 
     Args:
         config: See `flowzoo.config.load_config`.
@@ -94,7 +94,9 @@ def _run(config, run_dir, data_dir, download, verbose, strategy):
             noise=config.training.noise,
         )
     check_room(run_dir, flow)
-    checkpoint = Checkpoint(run_dir / CHECKPOINTS, _monitor(config, flow), config.training.patience)
+    # Workers' clocks differ, and all must write at once: under a strategy, after each epoch.
+    between = config.training.checkpoint_seconds if strategy is None else 0.0
+    checkpoint = Checkpoint(run_dir / CHECKPOINTS, _monitor(config, flow), config.training.patience, between)
     resumed = checkpoint.restore(flow)
     with Progress(config.data.batch_size) if verbose else contextlib.nullcontext() as progress:
         flow.fit(

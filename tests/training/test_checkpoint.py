@@ -39,6 +39,7 @@ def recipe(**training):
                 "learning_rate": 0.01,
                 "ema": 0.9,
                 "jit_compile": False,
+                "checkpoint_seconds": 0,
                 **training,
             },
         }
@@ -100,6 +101,25 @@ def test_a_stopped_run_ends_as_the_whole_one(whole, tmp_path, monkeypatch, owner
     got, wanted = without_seconds((tmp_path / "history.csv").read_text()), without_seconds(history)
     assert got == [pytest.approx(line, abs=1e-5) for line in wanted]
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_checkpoints_have_time_between_them(whole, tmp_path, monkeypatch):
+    """The best weights wait in memory meanwhile, and the last epoch is always written."""
+    written = []
+    monkeypatch.setattr(module.Checkpoint, "_write", write_noted(module.Checkpoint._write, written))
+    metrics = run(tmp_path, checkpoint_seconds=1000)
+    assert written == [EPOCHS]
+    assert metrics["test"]["nll"] == pytest.approx(whole[0]["test"]["nll"], abs=1e-5)
+
+
+def write_noted(write, epochs):
+    """A checkpoint's way of writing that also notes after how many epochs."""
+
+    def noted(self):
+        epochs.append(self.epochs_done)
+        write(self)
+
+    return noted
 
 
 def test_a_run_that_has_begun_does_not_adapt_again(tmp_path, monkeypatch):
@@ -229,7 +249,8 @@ def test_a_killed_process_is_resumed_by_the_same_command(tmp_path):
 def test_the_flights_recipe_killed_twice_equals_the_whole_run(tmp_path):
     """The moments are random: they fall into an epoch, a validation or a checkpoint."""
     rng = np.random.default_rng()
-    options = ["--set", f"data.source={FLIGHTS}", "--set", "training.epochs=4"]
+    settings = (f"data.source={FLIGHTS}", "training.epochs=4", "training.checkpoint_seconds=0")
+    options = [option for setting in settings for option in ("--set", setting)]
     path = ROOT / "zoo_configs/maf_flights.yaml"
     subprocess.run(train_command(path, tmp_path / "whole", *options), check=True)
     whole = metrics_of(tmp_path / "whole")
