@@ -164,7 +164,7 @@ class ZooConfig(_Section):
 
     def trains_as(self, other: ZooConfig) -> bool:
         """Whether a run of one is a run of the other: all that shapes its result is the same."""
-        other_things = {"description": True, "card": True, "training": {"checkpoint_seconds"}}
+        other_things: Any = {"description": True, "card": True, "training": {"checkpoint_seconds"}}
         return self.model_dump(exclude=other_things) == other.model_dump(exclude=other_things)
 
 
