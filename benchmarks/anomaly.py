@@ -11,13 +11,13 @@ go in parts (--sets 4_breastw 6_cardio).
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from importlib.metadata import version
 from pathlib import Path
 
 import keras
 import numpy as np
+import records
 from sklearn.covariance import LedoitWolf
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", help="names of files without .npz; all by default")
     parser.add_argument("--out", type=Path, default=ROOT)
     arguments = parser.parse_args()
-    rows = read(arguments.out / TABLE)
+    rows = {row["set"]: row for row in records.read(arguments.out / TABLE)}
     sets = arguments.sets or [path.stem for path in arguments.data.glob("*.npz")]
     for name in sorted(sets, key=number):
         rows[name] = measure(name, *split(arguments.data / f"{name}.npz"))
@@ -102,21 +102,10 @@ def number(name: str) -> int:
     return int(name.split("_")[0])
 
 
-def read(path: Path) -> dict[str, dict]:
-    """What was measured before."""
-    if not path.is_file():
-        return {}
-    with open(path, newline="") as file:
-        return {row["set"]: row for row in csv.DictReader(file)}
-
-
 def write(rows: dict[str, dict], out: Path) -> None:
     """The CSV, and the page from it."""
     ordered = [rows[name] for name in sorted(rows, key=number)]
-    with open(out / TABLE, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(ordered[-1]))
-        writer.writeheader()
-        writer.writerows(ordered)
+    records.write(out / TABLE, ordered)
     (out / "docs/anomaly.md").write_text(page(ordered))
 
 

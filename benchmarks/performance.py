@@ -12,7 +12,6 @@ remain.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import math
 import platform
@@ -20,6 +19,7 @@ import statistics
 from collections import defaultdict
 from pathlib import Path
 
+import records
 from matplotlib.figure import Figure
 
 from flowzoo.provenance import machine
@@ -42,22 +42,19 @@ def main() -> None:
     parser.add_argument("results", type=Path, nargs="+", help="JSON lines of run_all.py")
     lines = [line for path in parser.parse_args().results for line in path.read_text().splitlines()]
     medians = median_of_rounds([json.loads(line) for line in lines if line.strip()])
-    with RESULTS.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(medians)
+    records.write(RESULTS, medians)
     replace_between_markers("performance", page(medians))
     if MEMORY.exists():
-        replace_between_markers("memory", memory_table(list(csv.DictReader(MEMORY.open()))))
+        replace_between_markers("memory", memory_table(records.read(MEMORY)))
     if PIPELINE.exists():
-        replace_between_markers("pipeline", pipeline_table(list(csv.DictReader(PIPELINE.open())), medians))
+        replace_between_markers("pipeline", pipeline_table(records.read(PIPELINE), medians))
     draw(medians)
 
 
-def median_of_rounds(records: list[dict]) -> list[dict]:
+def median_of_rounds(measured: list[dict]) -> list[dict]:
     """One row for each task, case, size and peer."""
     cells: dict[tuple, list[dict]] = defaultdict(list)
-    for record in records:
+    for record in measured:
         if record.get("value") is not None:
             key = (record["task"], record["case"], record["dim"], record.get("data"), record["peer"])
             cells[key].append(record)

@@ -15,7 +15,6 @@ full; null if there are not that many.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import resource
@@ -27,6 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import records
 
 CASES = {
     "vectors_npy": 5_000_000,
@@ -49,16 +49,13 @@ def main() -> None:
         arguments.rows = arguments.rows or CASES[arguments.case]
         print(json.dumps(measure(arguments)))
         return
-    records = []
+    measured = []
     for case in CASES:
         command = [sys.executable, __file__, "--case", case]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         print(done.stdout, end="", flush=True)
-        records.append(json.loads(done.stdout))
-    with Path(__file__).with_suffix(".csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(records[0]))
-        writer.writeheader()
-        writer.writerows(records)
+        measured.append(json.loads(done.stdout))
+    records.write(Path(__file__).with_suffix(".csv"), measured)
 
 
 def measure(arguments) -> dict:

@@ -33,7 +33,7 @@ def main() -> int:
     """Measures everything, prints a table, and fails if a bound is exceeded."""
     bounds = yaml.safe_load(BOUNDS.read_text())
     measured = {}
-    for measure in (training_step, density, compilations, autoregressive, loop_over_fit):
+    for measure in (training_step, density, compilations, autoregressive, loop_over_fit, noise):
         measured |= least(measure, bounds)
     wrong = 0
     print(f"{'what':<42} {'measured':>9} {'bound':>7}")
@@ -132,11 +132,20 @@ def loop_over_fit() -> dict[str, float]:
     }
 
 
-def realnvp(columns: int, use_xla: bool = True) -> flowzoo.Flow:
-    """The flow of the peers' benchmark, with its training function made."""
-    flow = flowzoo.create_model(
-        "realnvp", (columns,), preprocessing="none", couplings=8, hidden_units=(128, 128), actnorm=False
+def noise() -> dict[str, float]:
+    """Dropout and dequantization draw a number for each unit and each value."""
+    plain, noisy = realnvp(6), realnvp(6, dropout=0.1, dequantize=1)
+    iterator = iter(tf.data.Dataset.from_tensors(rows(BATCH, 6)).repeat())
+    with_noise, without = medians(
+        *[lambda f=f: float(f.train_function(iterator)["loss"]) for f in (noisy, plain)]
     )
+    return {"training step: with noise over without": with_noise / without}
+
+
+def realnvp(columns: int, use_xla: bool = True, **options) -> flowzoo.Flow:
+    """The flow of the peers' benchmark, with its training function made."""
+    options = {"couplings": 8, "hidden_units": (128, 128), "actnorm": False, **options}
+    flow = flowzoo.create_model("realnvp", (columns,), preprocessing="none", **options)
     flow.use_xla = use_xla
     flow.compile(keras.optimizers.Adam(1e-5))
     flow.fit(rows(BATCH, columns), batch_size=BATCH, verbose=0)

@@ -9,11 +9,11 @@ smallest step of each column, in raw units. Test nats a row, higher is better.
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 
 import keras
 import numpy as np
+import records
 from budget import fit_for
 from scipy.stats import multivariate_normal
 from toys import ROOT, machine
@@ -49,10 +49,7 @@ def main() -> None:
         for model in arguments.models:
             rows.append({"table": table, "model": model, **measure(model, *parts, arguments.seconds)})
             print(rows[-1], flush=True)
-    with open(arguments.out / "benchmarks/tabular.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[-1]))
-        writer.writeheader()
-        writer.writerows(rows)
+    records.write(arguments.out / "benchmarks/tabular.csv", rows)
     (arguments.out / "docs/tabular.md").write_text(page(rows, arguments))
 
 

@@ -8,7 +8,6 @@ Writes benchmarks/toys.csv, docs/toys.md and a picture for each density, learned
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import platform
 from importlib.metadata import version
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import records
 from budget import fit_for
 from matplotlib.figure import Figure
 
@@ -57,10 +57,7 @@ def main() -> None:
             rows.append(row)
         (arguments.out / "docs/images").mkdir(parents=True, exist_ok=True)
         draw(density, flows, arguments.out / f"docs/images/toy_{density}.png")
-    with open(arguments.out / "benchmarks/toys.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    records.write(arguments.out / "benchmarks/toys.csv", rows)
     (arguments.out / "docs/toys.md").write_text(page(rows, arguments))
 
 

@@ -88,8 +88,8 @@ class TrainingConfig(_Section):
         precision: What the networks compute in while they train: "mixed_bfloat16" is faster on processors
             that have it (GPUs since Ampere, CPUs with AMX). Weights, densities and preset are float32.
         memory_efficient: Whether activations are computed again for the gradient; see `Flow.compile`.
-        checkpoint_seconds: The least time between two checkpoints, which are written at ends of epochs: as
-            much can be lost by a kill. 0 for one after each epoch, as several workers always do.
+        checkpoint_seconds: The least time between two checkpoints, which are written at ends of epochs: a
+            kill loses as much, and the epoch. 0 for one after each epoch, as several workers always do.
     """
 
     epochs: int = pydantic.Field(20, gt=0)
@@ -141,7 +141,7 @@ class ZooConfig(_Section):
     Attributes:
         name: Of the preset.
         description: One sentence.
-        seed: Of weights and noise.
+        seed: Of the weights, dropout, and the order of the rows.
         model: See `ModelConfig`.
         data: See `DataConfig`.
         training: See `TrainingConfig`.
@@ -165,7 +165,8 @@ class ZooConfig(_Section):
     def trains_as(self, other: ZooConfig) -> bool:
         """Whether a run of one is a run of the other: all that shapes its result is the same."""
         other_things: Any = {"description": True, "card": True, "training": {"checkpoint_seconds"}}
-        return self.model_dump(exclude=other_things) == other.model_dump(exclude=other_things)
+        mine, theirs = (config.model_dump(mode="json", exclude=other_things) for config in (self, other))
+        return mine == theirs
 
 
 def load_config(path: str | os.PathLike, overrides: list[str] | tuple[str, ...] = ()) -> ZooConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import tensorflow as tf
 
 from flowzoo.moments import Moments
@@ -25,12 +26,19 @@ def evaluate(flow: Flow, dataset: tf.data.Dataset) -> dict[str, float]:
         ``bits_per_dim_se``.
 
     Raises:
-        ValueError: If there are no rows.
+        ValueError: If there are no rows, or the density of one is not finite.
     """
     moments = Moments((1,))
     for batch in dataset:
         x, context = batch if isinstance(batch, tuple) else (batch, None)
-        moments.update(-flow.log_prob(x, context).numpy()[:, None])
+        log_prob = flow.log_prob(x, context).numpy()
+        finite = np.isfinite(log_prob)
+        if not finite.all():
+            raise ValueError(
+                f"The flow's density of row {moments.count + int(finite.argmin())} of the data is not finite: "
+                "look there for values that are far out, as those that stand for missing ones."
+            )
+        moments.update(-log_prob[:, None])
     moments.check("the data set")
     mean = float(moments.mean[0])
     error = math.sqrt(float(moments.variance[0]) / moments.count)

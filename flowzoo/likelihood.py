@@ -159,13 +159,13 @@ class LikelihoodModel(LikelihoodSteps):
             x,
             context,
             batch_size=batch_size or self._default_batch_size,
-            max_batches=kwargs.get("steps_per_epoch"),
+            max_batches=_batches_to_check(x, kwargs.get("steps_per_epoch")),
         )
         if isinstance(x, tf.data.Dataset):
             # A dataset shuffles itself; Keras's default only makes it warn.
             kwargs.setdefault("shuffle", False)
         batch_size = batch_size or self._batch_size_of(x)
-        self._set_steps(batch_size)
+        self._set_steps(batch_size, kwargs.get("steps_per_epoch"), kwargs.get("validation_steps"))
         context = _context_for_keras(x, context, kwargs)
         callbacks = [self._skipped, *_listed(kwargs.pop("callbacks", None))]
         return super().fit(x, context, batch_size=batch_size, epochs=epochs, callbacks=callbacks, **kwargs)
@@ -180,7 +180,7 @@ class LikelihoodModel(LikelihoodSteps):
         batch_size = batch_size or self._batch_size_of(x)
         # Between two epochs of fit, Keras has counted the executions already.
         if not kwargs.get("_use_cached_eval_dataset"):
-            self._set_steps(batch_size)
+            self._set_steps(batch_size, kwargs.get("steps"))
         context = _context_for_keras(x, context, kwargs)
         return super().evaluate(x, context, batch_size=batch_size, **kwargs)
 
@@ -193,10 +193,13 @@ class LikelihoodModel(LikelihoodSteps):
         yields_batches = isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)) or not hasattr(x, "__len__")
         return None if yields_batches else self._default_batch_size
 
-    def _set_steps(self, batch_size):
+    def _set_steps(self, batch_size, *counts):
+        """Chooses the steps of an execution: whole executions make up the counts that are asked for."""
         if self._choose_steps:
             numbers = (batch_size or self._default_batch_size) * math.prod(self.event_shape)
-            steps = loop.steps_in_a_loop(4 * numbers) if self._loops(LikelihoodSteps.train_step) else 1
+            most = loop.steps_in_a_loop(4 * numbers) if self._loops(LikelihoodSteps.train_step) else 1
+            common = math.gcd(*[count for count in counts if count])
+            steps = next(steps for steps in range(most, 0, -1) if common % steps == 0)
             if steps != self.steps_per_execution:
                 self.steps_per_execution = steps
                 self.train_function = self.test_function = None
@@ -210,6 +213,12 @@ class LikelihoodModel(LikelihoodSteps):
                 "The flow was made under a strategy's scope and its optimizer was not: make it there too, or "
                 "give its name."
             )
+
+
+def _batches_to_check(x, steps_per_epoch):
+    """Those of an epoch where data have no end, or none that is known; else all, as later epochs go on."""
+    has_no_end = isinstance(x, tf.data.Dataset) and int(x.cardinality()) < 0
+    return steps_per_epoch if has_no_end else None
 
 
 def _listed(callbacks):

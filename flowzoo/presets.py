@@ -42,7 +42,7 @@ def preset_metadata(name_or_directory: str | os.PathLike) -> dict:
 
 
 def find_preset(name_or_directory: str | os.PathLike, registry: str | os.PathLike | None = None) -> Path:
-    """The directory of a preset, given its name, its URL or the directory itself.
+    """The directory of a preset, given its name, its URL, the directory itself, or that of a run.
 
     See `from_pretrained` for where it is looked for.
 
@@ -56,9 +56,10 @@ def find_preset(name_or_directory: str | os.PathLike, registry: str | os.PathLik
     if "://" in name:
         where, _, last = name.rstrip("/").rpartition("/")
         return _fetch(where, last)
-    directory = Path(name_or_directory)
-    if (directory / CONFIG).is_file():
-        return directory
+    directory = Path(name_or_directory).expanduser()
+    for preset in (directory, directory / "preset"):  # The latter is that of a run directory.
+        if (preset / CONFIG).is_file():
+            return preset
     names = list_presets()
     if name in names:
         return pretrained_directory() / name
@@ -77,7 +78,7 @@ def find_flow(name_or_path: str | os.PathLike, registry: str | os.PathLike | Non
         ValueError: If there is neither; the message names the nearest presets.
         OSError: If a registry cannot be read.
     """
-    path = Path(name_or_path)
+    path = Path(name_or_path).expanduser()
     if path.suffix != ".keras":
         return find_preset(name_or_path, registry)
     if not path.is_file():
@@ -96,7 +97,8 @@ def from_pretrained(
 
     Args:
         name_or_directory: Name of a preset (see ``list_models(pretrained=True)``), URL of a preset, a
-            directory that `Flow.save_to_preset` wrote, or a ``.keras`` file that `Flow.save` wrote.
+            directory that `Flow.save_to_preset` or `flowzoo fit` wrote, or a ``.keras`` file that `Flow.save`
+            wrote.
         registry: URL (https://, gs://, s3://, file://) or directory that `flowzoo zoo publish` wrote to; the
             name is looked for there and nowhere else.
 
@@ -153,8 +155,7 @@ def save_preset(flow: Flow, directory: str | os.PathLike, metadata: dict | None 
             "function that builds its layers (flowzoo.register_model), or use flow.save('flow.keras')."
         )
     directory = Path(directory)
-    if directory.exists() and not (directory / CONFIG).is_file() and any(directory.iterdir()):
-        raise ValueError(f"{directory} exists and is no preset; choose another directory.")
+    check_replaceable(directory)
     config = {
         "format": FORMAT,
         "flowzoo": __version__,
@@ -172,6 +173,16 @@ def save_preset(flow: Flow, directory: str | os.PathLike, metadata: dict | None 
         twin.save_weights(beside / WEIGHTS)
         own = {"parameters": flow.count_params(), "weights_sha256": files.sha256(beside / WEIGHTS)}
         files.write_json(beside / METADATA, {**(metadata or {}), **own, "versions": versions()})
+
+
+def check_replaceable(directory: Path) -> None:
+    """Raises a ValueError if there is a directory that holds anything but a preset."""
+    if not directory.exists():
+        return
+    config = files.read_json(directory / CONFIG) if (directory / CONFIG).is_file() else None
+    is_preset = isinstance(config, dict) and {"architecture", "event_shape"} <= set(config)
+    if not is_preset and (not directory.is_dir() or any(directory.iterdir())):
+        raise ValueError(f"{directory} exists and is no preset; choose another directory.")
 
 
 def _load_keras(path: Path) -> Flow:

@@ -132,11 +132,11 @@ def _append(url: str, partial: Path, stamp: Stamp) -> str | None:
     """Reads what is missing and says what is wrong with the whole; of a wrong file nothing is left."""
     held = partial.stat().st_size if partial.exists() else 0
     if held < stamp.size:
-        with _open(url, held) as (stream, start), open(partial, "ab" if start else "wb") as file:
-            # One byte too many is enough to see that it is another file.
-            while block := stream.read(min(BLOCK, stamp.size + 1 - file.tell())):
-                file.write(block)
-            held = file.tell()
+        # One byte too many is enough to see that it is another file.
+        blocks = _blocks(url, held, stamp.size + 1)
+        start = next(blocks)
+        with open(partial, "ab" if start else "wb") as file:
+            held = start + sum(file.write(block) for block in blocks)
     if held < stamp.size:
         raise OSError(
             f"{url} ended after {held:,} of {stamp.size:,} bytes: the connection broke, or the file there is "
@@ -146,6 +146,16 @@ def _append(url: str, partial: Path, stamp: Stamp) -> str | None:
     if problem is not None:
         partial.unlink()
     return problem
+
+
+def _blocks(url: str, start: int, end: int) -> Iterator[Any]:
+    """The byte that a stream begins with (`start`, or 0 where a server cannot do that), then its bytes."""
+    with _open(url, start) as (stream, begin):
+        yield begin
+        left = end - begin
+        while left and (block := stream.read(min(BLOCK, left))):
+            left -= len(block)
+            yield block
 
 
 @contextlib.contextmanager

@@ -130,4 +130,4 @@ def _step(values: np.ndarray) -> float:
 def _show(steps: list[float]) -> str:
     if len(set(steps)) == 1:
         return f"{steps[0]:g}"
-    return f"[{', '.join(f'{step:g}' for step in steps)}]" if len(steps) <= 12 else "[...]"
+    return f"[{', '.join(f'{step:g}' for step in steps)}]"

@@ -37,7 +37,7 @@ class AnomalyDetector:
       constant columns give no infinite density, and few rows are not learned by heart.
     * The flow starts as a Gaussian with a shrunk covariance (Ledoit and Wolf 2004). Training goes on while
       it helps on a tenth of the rows, kept for that, and if it never does, the Gaussian stays. With fewer
-      than 200 rows, or 5 a column, nothing is trained.
+      than 250 rows, or 6.25 a column, nothing is trained.
     * A fifth of the rows is kept from all of that and calibrates thresholds; see `Calibration` for what they
       guarantee.
 

@@ -1,4 +1,4 @@
-"""What several commands share: the lookup of MODEL, options as key=value, the wording of metrics."""
+"""What several commands share: loading MODEL, options as key=value, the wording of metrics."""
 
 from __future__ import annotations
 
@@ -59,25 +59,11 @@ def load_flow(model: str) -> Flow:
     Raises:
         ValueError: If there is no such preset, or the file holds no flow.
     """
-    from flowzoo.presets import from_pretrained
+    from flowzoo.presets import find_flow, from_pretrained
 
-    path = locate(model)
+    path = find_flow(model)
     import_tensorflow()
     return from_pretrained(path)
-
-
-def locate(model: str) -> Path:
-    """The preset directory or ``.keras`` file that MODEL means.
-
-    Raises:
-        ValueError: If there is none.
-    """
-    from flowzoo.presets import find_flow
-
-    path = Path(model).expanduser()
-    if (path / "preset").is_dir():
-        return find_flow(path / "preset")
-    return find_flow(path if path.exists() else model)
 
 
 def check_model(name: str, options: dict[str, Any]) -> None:
@@ -142,15 +128,18 @@ def parse_columns(columns: str | None) -> list[str] | None:
     return names
 
 
-def columns_of_run(model: str) -> list[str] | None:
-    """The columns that a run directory's flow was fitted to; None if they were not chosen."""
-    recipe = Path(model).expanduser() / "config.yaml"
-    if not recipe.is_file():
-        return None
-    from flowzoo.config import load_config
+def columns_of(model: str) -> list[str | int] | None:
+    """What of a file a flow was fitted to: names or positions; None where all came as they are."""
+    from flowzoo.data.formats.columns import as_list
+    from flowzoo.presets import find_flow, preset_metadata
 
-    columns = load_config(recipe).data.columns
-    return None if columns is None else [str(column) for column in columns]
+    recipe = Path(model).expanduser() / "config.yaml"
+    if recipe.is_file():
+        from flowzoo.config import load_config
+
+        return as_list(load_config(recipe).data.columns)
+    path = find_flow(model)
+    return None if path.suffix == ".keras" else as_list(preset_metadata(path).get("columns"))
 
 
 def describe_metrics(metrics: dict[str, float]) -> str:

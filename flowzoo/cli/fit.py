@@ -61,7 +61,7 @@ def run(
     ] = None,
     columns: Columns = None,
     out: Annotated[Path | None, typer.Option(help="Run directory; runs/MODEL_DATA by default.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the weights, the noise and the order.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the weights, dropout, and the order of the rows.")] = 0,
     missing: Missing = "error",
     strategy: Strategy = "none",
     data_dir: DataDir = None,
@@ -128,13 +128,24 @@ def _data_section(request: Request, rows: int, is_image: bool, batch_size: int |
     section = {
         "source": absolute(request.data),
         "batch_size": batch_size or _batch_size(rows, is_image),
-        "columns": request.columns,
+        "columns": request.columns or _named_columns(request.data),
     }
     if not is_file(request.data):
         from flowzoo.data import dataset_info
 
         _, section["train"], section["validation"] = _splits(dataset_info(request.data))
     return section
+
+
+def _named_columns(data: str) -> list[str] | None:
+    """The columns of a file that names them: another file may have them in another order, and more."""
+    from flowzoo.data import describe_file
+
+    if not is_file(data):
+        return None
+    found = describe_file(data)
+    unnamed = tuple(f"f{i}" for i in range(len(found.columns)))
+    return list(found.columns) if found.format in ("csv", "parquet") and found.columns != unnamed else None
 
 
 def _splits(info: DatasetInfo) -> tuple[int, str, str]:

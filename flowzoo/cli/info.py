@@ -55,14 +55,11 @@ def _describe_architecture(name: str) -> None:
 
 
 def _describe_preset(name: str) -> None:
-    from pathlib import Path
-
     from flowzoo import files
     from flowzoo.index import CONFIG, METADATA
     from flowzoo.presets import find_preset
 
-    run_preset = Path(name) / "preset"
-    directory = find_preset(run_preset if run_preset.is_dir() else name)
+    directory = find_preset(name)
     config = files.read_json(directory / CONFIG)
     print_nested({"directory": str(directory), **config})
     if (directory / METADATA).is_file():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,7 +28,7 @@ from flowzoo.cli import (
     zoo,
 )
 from flowzoo.cli.console import RICH_HELP, complain, examples
-from flowzoo.cli.errors import is_users_mistake, one_line
+from flowzoo.cli.errors import in_words_of, is_users_mistake, one_line
 
 # Typer 0.29 brings its own copy of click; this finds the base class of usage errors in either.
 _ClickException: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
@@ -56,7 +56,7 @@ class _Program(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = _shows_warnings(ctx)
             try:
                 with _interruptible():
                     return super().invoke(ctx)
@@ -65,7 +65,7 @@ class _Program(TyperGroup):
             except Exception as error:
                 if ctx.params.get("debug") or not is_users_mistake(error):
                     raise
-                complain("error", one_line(error))
+                complain("error", in_words_of(ctx.invoked_subcommand, one_line(error)))
                 raise typer.Exit(MISTAKE) from None
 
 
@@ -159,7 +159,12 @@ def _usage_line(error: Any) -> str:
     return f"{text.rstrip('.?')}{text[-1] if text[-1] in '.?' else '.'} See '{context.command_path} --help'."
 
 
-def _show_warning(message: Any, category: Any, filename: str, *_: Any, **__: Any) -> None:
+def _shows_warnings(ctx: Any) -> Callable[..., None]:
     """Shows what flowzoo warns of; what others warn of is for developers."""
-    if Path(filename).is_relative_to(Path(__file__).parents[1]):
-        complain("warning", " ".join(str(message).split()))
+
+    def show(message: Any, category: Any, filename: str, *_: Any, **__: Any) -> None:
+        if Path(filename).is_relative_to(Path(__file__).parents[1]):
+            text = " ".join(str(message).split())
+            complain("warning", in_words_of(ctx.invoked_subcommand, text))
+
+    return show

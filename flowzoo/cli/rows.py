@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flowzoo.cli.common import columns_of_run, parse_columns
+from flowzoo.cli.common import columns_of, parse_columns
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -34,7 +34,7 @@ class Request:
 
     data: str
     split: str
-    columns: list[str] | None = None
+    columns: Sequence[str | int] | None = None
     context: list[str] | None = None
     data_dir: Path | None = None
     download: bool = True
@@ -110,7 +110,7 @@ class Request:
             )
         return True
 
-    def _all_columns(self, flow: Flow) -> list[str] | None:
+    def _all_columns(self, flow: Flow) -> Sequence[str | int] | None:
         """The columns to read: those of x, then those of the context."""
         if self.context is None:
             if flow.context_shape is not None and is_file(self.data):
@@ -166,9 +166,9 @@ def make_request(
         FileNotFoundError: If there is no such file.
         ValueError: If there is no such data set.
     """
-    chosen = parse_columns(columns)
+    chosen: Sequence[str | int] | None = parse_columns(columns)
     if chosen is None and is_file(data):
-        chosen = columns_of_run(model)
+        chosen = columns_of(model)
     request = Request(data, split, chosen, parse_columns(context_columns), data_dir, download)
     request.check()
     return request

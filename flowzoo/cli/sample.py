@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 
-from flowzoo.cli.common import Model, columns_of_run, load_flow
+from flowzoo.cli.common import Model, columns_of, load_flow
 from flowzoo.cli.console import examples
 from flowzoo.cli.tables import check_ending
 
@@ -57,7 +57,7 @@ def run(
     if count is None:
         count = len(rows) if rows is not None and rows.ndim == 2 else 64
     x = whole_steps(flow, flow.sample(count, rows, temperature, seed).numpy())
-    _write(flow, x, out, columns_of_run(model))
+    _write(flow, x, out, columns_of(model))
     typer.echo(f"wrote {count:,} samples: {out}")
 
 
@@ -71,7 +71,7 @@ def _check_fits(flow: Flow, out: Path, drawable: bool) -> None:
         raise ValueError("A .csv is for tables; this flow's rows are images: use .png or .npy.")
 
 
-def _write(flow: Flow, x: np.ndarray, out: Path, columns: list[str] | None) -> None:
+def _write(flow: Flow, x: np.ndarray, out: Path, columns: list[str | int] | None) -> None:
     from flowzoo import files, plots
 
     if out.suffix.lower() == ".png" and flow.is_image:
@@ -84,7 +84,7 @@ def _write(flow: Flow, x: np.ndarray, out: Path, columns: list[str] | None) -> N
                 np.save(beside, x)
             else:
                 names = columns or [f"x{i}" for i in range(x.shape[1])]
-                np.savetxt(beside, x, "%.9g", ",", header=",".join(names), comments="")
+                np.savetxt(beside, x, "%.9g", ",", header=",".join(map(str, names)), comments="")
 
 
 def read_context(text: str, context_shape: tuple[int, ...] | None) -> np.ndarray:

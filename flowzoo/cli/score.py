@@ -15,7 +15,6 @@ from flowzoo.cli.common import (
     Model,
     NoDownload,
     load_flow,
-    locate,
 )
 from flowzoo.cli.console import counter, examples
 from flowzoo.cli.rows import Request, is_file, make_request
@@ -79,8 +78,9 @@ def _threshold(model: str, threshold: float | None, false_positives: float | Non
     if threshold is not None:
         raise ValueError("Give --threshold or --false-positives, not both.")
     from flowzoo.applications.calibration import Calibration
+    from flowzoo.presets import find_flow
 
-    return Calibration.read(locate(model)).threshold(false_positives)
+    return Calibration.read(find_flow(model)).threshold(false_positives)
 
 
 def _scores(flow: Flow, request: Request) -> Batches:

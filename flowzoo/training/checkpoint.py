@@ -14,7 +14,7 @@ import numpy as np
 from flowzoo import files
 from flowzoo.flow import Flow
 
-LAST, BEST, STATE = "last.weights.h5", "best.weights.h5", "state.json"
+LAST, BEST, STATE = "last.weights.h5", "best.npz", "state.json"
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -70,11 +70,13 @@ class Checkpoint(keras.callbacks.Callback):
             variable.assign(value)
         return True
 
-    def best_weights(self) -> Path | None:
-        """The file of the best epoch's weights, if there was validation."""
+    def best_weights(self) -> list[np.ndarray] | None:
+        """The best epoch's weights, in the order of `get_weights`, if there was validation."""
         newest = self._newest()
-        path = None if newest is None else newest / BEST
-        return path if path is not None and path.exists() else None
+        if newest is None or not (newest / BEST).exists():
+            return None
+        with np.load(newest / BEST) as arrays:
+            return [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Writes a checkpoint if it is time; stops the training if the patience has run out."""
@@ -101,7 +103,7 @@ class Checkpoint(keras.callbacks.Callback):
         with files.replacing_directory(self._directory / str(self.epochs_done)) as beside:
             self.model.save_weights(beside / LAST)
             if self._best_weights is not None:
-                self._save(self._best_weights, beside / BEST)
+                np.savez(beside / BEST, *self._best_weights)
             elif old is not None and (old / BEST).exists():
                 _link(old / BEST, beside / BEST)
             seeds = [variable.numpy().tolist() for variable in self.model.seed_states]
@@ -117,13 +119,6 @@ class Checkpoint(keras.callbacks.Callback):
         averaged = self.model.get_weights()
         self.model.set_weights(raw)
         return averaged
-
-    def _save(self, weights, path):
-        """Writes other weights than those that the model has, and goes on with these."""
-        raw = self.model.get_weights()
-        self.model.set_weights(weights)
-        self.model.save_weights(path)
-        self.model.set_weights(raw)
 
     def _newest(self):
         if not self._directory.is_dir():
@@ -154,7 +149,7 @@ def check_room(directory: Path, flow: Flow) -> None:
         (directory / ".writable").unlink()
     except OSError as error:
         raise OSError(f"The run directory {directory} cannot be written to: {error}. {way_out}") from None
-    # Weights, two moments, an average, and the best weights, twice.
+    # Weights, two moments, an average, and the best weights: twice.
     needed, free = 2 * 5 * 4 * flow.count_params() + 2**20, shutil.disk_usage(directory).free
     if free < needed:
         raise OSError(

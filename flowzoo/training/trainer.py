@@ -20,12 +20,13 @@ from flowzoo.flow import Flow
 from flowzoo.provenance import machine, revision, versions
 from flowzoo.registry import create_model
 from flowzoo.training import distribution
-from flowzoo.training.checkpoint import BEST, LAST, Checkpoint, check_room
+from flowzoo.training.checkpoint import Checkpoint, check_room
 from flowzoo.training.event_files import EventFiles
 from flowzoo.training.optimizer import make_optimizer
 from flowzoo.training.progress import Progress
 
 RECIPE, CHECKPOINTS, METRICS = "config.yaml", "checkpoints", "metrics.json"
+LAST, BEST = "last.weights.h5", "best.weights.h5"
 
 
 def train(
@@ -115,11 +116,14 @@ def _run(config, run_dir, data_dir, download, verbose, strategy):
     flow.save_weights(run_dir / LAST)
     best = checkpoint.best_weights()
     if best is not None:
-        flow.load_weights(best)
+        flow.set_weights(best)
         flow.save_weights(run_dir / BEST)
     if config.training.precision != "float32":
         trained, flow = flow, _create(config, datasets["train"])
         flow.set_weights(trained.get_weights())
+    # Now already, as the test rows may hold what no density can be given of.
+    columns = {"columns": config.data.columns}
+    flow.save_to_preset(run_dir / "preset", metadata=columns)
     metrics = {
         "name": config.name,
         "test": evaluate(flow, datasets["test"]),
@@ -130,7 +134,7 @@ def _run(config, run_dir, data_dir, download, verbose, strategy):
         "versions": versions(),
         "revision": revision(),
     }
-    flow.save_to_preset(run_dir / "preset", metadata=metrics)
+    flow.save_to_preset(run_dir / "preset", metadata=metrics | columns)
     plots.save_curve(_columns(checkpoint.history), run_dir / "curve.png")
     plots.save_samples(flow, datasets["test"], run_dir / "samples.png")
     # Last of all, as it says that the run is finished.
@@ -173,6 +177,8 @@ def load_part(
     split = getattr(config.data, part)
     if split is None:
         return None
+    if config.model.context_shape is not None:
+        _check_classes(config)
     dataset = data.load(
         config.data.source,
         split,
@@ -190,11 +196,31 @@ def load_part(
     return dataset if config.model.context_shape is None else _one_hot(dataset, config.model.context_shape)
 
 
+def _check_classes(config: ZooConfig) -> None:
+    """Raises a ValueError if the contexts have not one entry for each class of a data set of the catalog."""
+    source, (size,) = config.data.source, config.model.context_shape or (0,)
+    classes = data.dataset_info(source).num_classes if source in data.list_datasets() else size
+    if classes != size:
+        raise ValueError(
+            f"The recipe's contexts have {size} entries, and {source} has {classes or 'no'} classes: "
+            + (f"set model.context_shape to [{classes}]." if classes else "leave model.context_shape out.")
+        )
+
+
 def _one_hot(dataset, context_shape):
     """Class labels as the vectors that contexts are."""
     if dataset.element_spec[1].dtype.is_floating:
         return dataset
-    return dataset.map(lambda x, label: (x, tf.one_hot(label, context_shape[0])), tf.data.AUTOTUNE)
+    size = context_shape[0]
+    message = f"A label is not one of 0 to {size - 1}, for which the recipe's context_shape has entries."
+
+    def vectors(x, label):
+        # A negative label is a large one without its sign.
+        known = tf.debugging.assert_less(tf.cast(label, tf.uint64), tf.constant(size, tf.uint64), message)
+        with tf.control_dependencies([known]):
+            return x, tf.one_hot(label, size)
+
+    return dataset.map(vectors, tf.data.AUTOTUNE)
 
 
 def _create(config: ZooConfig, dataset: tf.data.Dataset, precision: str = "float32") -> Flow:

@@ -29,7 +29,7 @@ from flowzoo.index import (
     describe_preset,
     parse_index,
 )
-from flowzoo.presets import from_pretrained
+from flowzoo.presets import check_replaceable, from_pretrained
 from flowzoo.training.trainer import RECIPE, load_part
 from flowzoo.zoo.building import build
 from flowzoo.zoo.card import card
@@ -100,6 +100,7 @@ def publish(
             "name": config.name,
             "test": measured,
             "data": about_data,
+            "columns": config.data.columns,
             "training_seconds": metrics["training_seconds"],
             "epochs": metrics["epochs"],
             "machine": metrics["machine"],
@@ -225,6 +226,7 @@ def _send(directory: Path, registry: str | os.PathLike) -> None:
 
     file_system, root = file_system_of(os.fspath(registry))
     if isinstance(file_system, LocalFileSystem):
+        check_replaceable(Path(root) / directory.name)
         with files.replacing_directory(Path(root) / directory.name) as beside:
             shutil.copytree(directory, beside, dirs_exist_ok=True)
         build(root)

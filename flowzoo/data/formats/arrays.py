@@ -70,6 +70,8 @@ def read_npz(path: Path, columns: Columns, labels: bool | str) -> Source:
         ValueError: If there is no such array, or it has no rows of numbers.
     """
     y = None
+    if isinstance(columns, list | tuple) and len(columns) == 1:  # As the command line gives a key.
+        (columns,) = columns
     with _opened(path) as archive:
         key = _data_key(archive.files, columns, str(path))
         with _member(archive, key) as file:
