@@ -140,7 +140,7 @@ def page(medians: list[dict]) -> str:
         "train": "Training: rows a second, one step after the other",
         "log_prob": "Densities: rows a second",
         "sample": "Samples: rows a second",
-        "cold": "Cold start: seconds from the start of the process to the first density",
+        "cold": "Cold start, beside plain TFP: seconds from the start of the process to the first density",
         "fit": "Test nats after the same seconds of `fit`",
     }
     for task, title in titles.items():

@@ -35,7 +35,7 @@ def evaluate(flow: Flow, dataset: tf.data.Dataset) -> dict[str, float]:
         finite = np.isfinite(log_prob)
         if not finite.all():
             raise ValueError(
-                f"The flow's density of row {moments.count + int(finite.argmin())} of the data is not finite: "
+                f"The density of row {moments.count + int(finite.argmin())} of the data is not finite: "
                 "look there for values that are far out, as those that stand for missing ones."
             )
         moments.update(-log_prob[:, None])

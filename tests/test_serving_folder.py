@@ -109,12 +109,16 @@ def flags(command):
 
 # -- settings of the server ------------------------------------------------------------------
 @pytest.mark.parametrize("where", ["serving", "kubernetes"])
-def test_every_preset_of_the_zoo_is_a_served_model(where):
+def test_served_models_are_those_of_the_how_to(where):
+    """The server opens no port before all of them are there."""
     text = config_texts("models.config")[where]
     models = text_format.Parse(text, ModelServerConfig()).model_config_list.config
-    recipes = {path.stem for path in (ROOT / "zoo_configs").glob("*.yaml")}
-    presets = {entry["name"] for entry in json.loads((ROOT / "pretrained/index.json").read_text())["presets"]}
-    assert presets <= {model.name for model in models} <= recipes
+    command = {
+        "serving": r"^for name in (.+); do flowzoo export \$name models/\$name",
+        "kubernetes": r"^gcloud storage cp -r models/(\w+)/1 gs://BUCKET/models/\1/1$",
+    }[where]
+    (exported,) = re.findall(command, (SERVING / "README.md").read_text(), re.MULTILINE)
+    assert sorted(model.name for model in models) == sorted(exported.split())
     for model in models:
         assert Path(model.base_path).name == model.name
         assert model.model_platform == "tensorflow"
