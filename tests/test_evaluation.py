@@ -41,6 +41,13 @@ def test_conditional_flows_are_evaluated_on_pairs(rng):
     assert evaluate(flow, batches(x, context))["nll"] == pytest.approx(wanted, rel=1e-5)
 
 
+def test_a_density_that_is_not_finite_is_told_with_its_row():
+    x = np.zeros((7, 2), np.float32)
+    x[4] = 3e38
+    with pytest.raises(ValueError, match="density of row 4 of the data is not finite"):
+        evaluate(Flow([], (2,)), batches(x))
+
+
 def test_no_rows_are_refused():
     with pytest.raises(ValueError, match="the data set holds no rows"):
         evaluate(Flow([], (2,)), batches(np.zeros((0, 2), np.float32)))

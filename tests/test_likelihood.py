@@ -152,6 +152,25 @@ def test_fit_takes_an_endless_dataset_with_its_number_of_steps(x):
     assert int(flow.optimizer.iterations.numpy()) == 6
 
 
+def test_counts_of_steps_are_kept_by_compiled_loops(x):
+    """An execution has many steps, and Keras counts executions."""
+    flow = make()
+    flow.compile(keras.optimizers.Adam(1e-3))
+    flow.fit(batches(x, size=16).repeat(), steps_per_epoch=6, epochs=2, verbose=0)
+    assert flow.steps_per_execution == 6
+    assert int(flow.optimizer.iterations.numpy()) == 12
+    flow.fit(x, batch_size=4, steps_per_epoch=6, validation_data=(x,), validation_steps=1, verbose=0)
+    assert int(flow.optimizer.iterations.numpy()) == 18
+    flow.evaluate(batches(x, size=16).repeat(), steps=3, verbose=0)
+    assert flow.steps_per_execution == 3
+
+
+def test_all_rows_are_checked_that_later_epochs_come_to(x):
+    x[40, 1] = np.nan
+    with pytest.raises(ValueError, match="x holds NaN or infinity in 1 of 64 rows"):
+        make().fit(batches(x, size=16), steps_per_epoch=1, epochs=4, verbose=0)
+
+
 def test_a_last_batch_of_another_size_is_welcome(x):
     flow = make()
     flow.compile(jit_compile=False)

@@ -96,6 +96,19 @@ def test_a_directory_that_holds_something_else_is_left_alone(flow, tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
+def test_another_programs_config_makes_no_preset(flow, tmp_path):
+    (tmp_path / "config.json").write_text('{"port": 80}')
+    (tmp_path / "app.py").write_text("precious")
+    with pytest.raises(ValueError, match="exists and is no preset; choose another"):
+        flow.save_to_preset(tmp_path)
+    assert (tmp_path / "app.py").read_text() == "precious"
+
+
+def test_the_preset_of_a_run_is_found(flow, tmp_path):
+    flow.save_to_preset(tmp_path / "preset")
+    assert flowzoo.from_pretrained(tmp_path).event_shape == flow.event_shape
+
+
 def test_a_flow_assembled_by_hand_is_refused_with_the_way_out(tmp_path):
     with pytest.raises(ValueError, match=r"assembled by hand.*register_model.*flow\.save"):
         Flow([ActNorm()], (2,)).save_to_preset(tmp_path / "preset")

@@ -3,7 +3,7 @@
 import pytest
 
 from flowzoo import checks
-from flowzoo.cli.errors import is_users_mistake, one_line
+from flowzoo.cli.errors import in_words_of, is_users_mistake, one_line
 
 
 def raised(function, *arguments):
@@ -13,7 +13,13 @@ def raised(function, *arguments):
 
 
 def test_input_and_files_are_the_users():
-    for error in (ValueError(), FileNotFoundError(), PermissionError(), ModuleNotFoundError()):
+    for error in (
+        ValueError(),
+        FloatingPointError(),
+        FileNotFoundError(),
+        PermissionError(),
+        ModuleNotFoundError(),
+    ):
         assert is_users_mistake(error)
     for error in (ZeroDivisionError(), AttributeError(), AssertionError(), BrokenPipeError()):
         assert not is_users_mistake(error)
@@ -43,3 +49,23 @@ def test_lines_are_joined():
 def test_autographs_wrapping_is_taken_off():
     error = ValueError('in user code:\n\n    File "x.py", line 1, in f\n\n    ValueError: too wide\n')
     assert one_line(error).startswith("too wide")
+
+
+@pytest.mark.parametrize(
+    ("python", "fit", "train"),
+    [
+        ("columns=['a', 'b c']", "--columns 'a,b c'", "--set 'data.columns=[a,b c]'"),
+        ("columns='a'", "--columns a", "--set 'data.columns=[a]'"),
+        ("choose with columns=, or", "choose with --columns, or", "choose with --set data.columns, or"),
+        ("missing='drop'", "--missing drop", "--set data.missing=drop"),
+        (
+            "create_model(..., dequantize=[1, 0.5]): steps",
+            "--option 'dequantize=[1,0.5]': steps",
+            "--set 'model.options.dequantize=[1,0.5]': steps",
+        ),
+    ],
+)
+def test_a_message_speaks_the_commands_language(python, fit, train):
+    assert in_words_of("fit", python) == fit
+    assert in_words_of("train", python) == train
+    assert in_words_of("export", python) == python

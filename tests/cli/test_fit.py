@@ -30,6 +30,23 @@ def test_fit_a_file_then_use_the_run(succeed, tmp_path, csv_file):
     assert (tmp_path / "x.csv").read_text().splitlines()[0] == "weight,height"
 
 
+def test_columns_go_by_the_names_of_the_file_that_was_fitted_to(succeed, fail, tmp_path, csv_file):
+    succeed("fit", csv_file, "--epochs", 1, "--out", "mine", *TINY)
+    lines = [line.split(",") for line in csv_file.read_text().splitlines()]
+    other = [f"{weight},{i},{height}" for i, (height, weight) in enumerate(lines)]
+    (tmp_path / "other.csv").write_text("\n".join(["weight,number,height", *other[1:]]))
+    (tmp_path / "bare.csv").write_text("\n".join(other[1:]))
+    for model in ("mine", "mine/preset"):
+        for data, out in ((csv_file, "one.npy"), ("other.csv", "two.npy")):
+            succeed("score", model, data, "--out", out)
+        np.testing.assert_array_equal(np.load("one.npy"), np.load("two.npy"))
+    assert "bare.csv has no column 'height'" in fail("score", "mine", "bare.csv", "--out", "s.npy")
+    succeed("score", "mine", "bare.csv", "--columns", "f2,f0", "--out", "two.npy")
+    np.testing.assert_array_equal(np.load("one.npy"), np.load("two.npy"))
+    succeed("sample", "mine/preset", "--out", "x.csv")
+    assert (tmp_path / "x.csv").read_text().startswith("height,weight\n")
+
+
 def test_fit_a_data_set_of_discrete_values(succeed, tmp_path):
     counts = np.random.default_rng(0).poisson(3.0, (200, 2))
     np.save(tmp_path / "counts.npy", counts)
@@ -84,8 +101,8 @@ def test_batch_sizes(rows, is_image, size):
         (["rows.csv", "--batch-size", "1000"], "is more than the 1"),
         (["two_moons", "--columns", "a,b"], "Columns are chosen of files"),
         (["few.csv"], "a flow needs 32"),
-        (["holes.csv"], "missing or infinite values"),
-        (["words.csv"], "not numbers"),
+        (["holes.csv"], "leave those rows out with --missing drop"),
+        (["words.csv"], "Choose others: --columns a."),
     ],
 )
 def test_mistakes(fail, csv_file, tmp_path, arguments, message):

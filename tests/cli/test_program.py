@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -171,7 +172,11 @@ def test_warnings_of_flowzoo_are_one_line(capsys):
     inside = str(Path(program.__file__).parents[1] / "adapt.py")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        warnings.showwarning = program._show_warning
+        warnings.showwarning = program._shows_warnings(SimpleNamespace(invoked_subcommand="fit"))
         warnings.warn_explicit("Columns hold\n whole numbers.", UserWarning, inside, 1)
+        warnings.warn_explicit("Say create_model(..., dequantize=[1, 0.5]).", UserWarning, inside, 1)
         warnings.warn_explicit("not ours", UserWarning, "/elsewhere/keras/trainer.py", 1)
-    assert capsys.readouterr().err == "warning: Columns hold whole numbers.\n"
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: Columns hold whole numbers.",
+        "warning: Say --option 'dequantize=[1,0.5]'.",
+    ]

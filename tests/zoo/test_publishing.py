@@ -160,6 +160,14 @@ def test_a_name_that_leads_elsewhere(copy, tmp_path):
     refuse(copy, ValueError, r"'../evil' is no name of a preset", tmp_path)
 
 
+def test_a_run_of_the_same_name_is_not_replaced(copy):
+    """`flowzoo zoo publish runs/tiny_moons --to runs`."""
+    run = copy.rename(copy.with_name("tiny_moons"))
+    with pytest.raises(ValueError, match="tiny_moons exists and is no preset"):
+        publish(run, run.parent, download=False)
+    assert (run / "metrics.json").is_file()
+
+
 def test_a_registry_that_can_only_be_read(run_dir):
     with pytest.raises(ValueError, match="can only be read; publish to the directory or bucket behind it"):
         publish(run_dir, "https://example.com/zoo")

@@ -115,6 +115,7 @@ def test_images_have_no_columns_and_npy_no_labels(tmp_path):
         (["rows", "y"], None, "rows"),
         (["x", "other"], None, "x"),
         (["train", "test"], "test", "test"),
+        (["train", "test"], ["test"], "test"),  # as --columns gives it
     ],
 )
 def test_the_array_of_an_archive(tmp_path, table, keys, columns, expected):
