@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import flowzoo
 from flowzoo import presets, provenance
@@ -212,6 +213,19 @@ def test_a_conditional_recipe_learns_from_pairs(tmp_path, rng):
     metrics = train(config, tmp_path / "run", download=False, verbose=0)
     assert np.isfinite(metrics["test"]["nll"])
     assert (tmp_path / "run" / "samples.png").is_file()
+
+
+def test_labels_that_the_context_has_no_entry_for_are_refused(tmp_path, rng):
+    """Their contexts would all be the same, zero."""
+    model = {"name": "realnvp", "options": {"couplings": 1, "hidden_units": [4]}}
+    digits = recipe(model={"context_shape": [5]})
+    with pytest.raises(ValueError, match=r"5 entries, and digits has 10 classes: set .* to \[10\]"):
+        train(digits, tmp_path / "digits", download=False, verbose=0)
+    path = tmp_path / "pairs.npz"
+    np.savez(path, x=rng.normal(size=(400, 2)).astype(np.float32), y=np.arange(400) % 3)
+    pairs = recipe(model={**model, "context_shape": [2]}, data={"source": str(path), "train": "train"})
+    with pytest.raises(tf.errors.InvalidArgumentError, match="A label is not one of 0 to 1"):
+        train(pairs, tmp_path / "pairs", download=False, verbose=0)
 
 
 def test_a_recipe_that_cannot_work_fails_before_it_trains(tmp_path):
