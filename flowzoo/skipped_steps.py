@@ -54,5 +54,5 @@ class SkippedSteps(keras.callbacks.Callback):
             warnings.warn(
                 f"{skipped} steps of epoch {epoch + 1} had a loss or gradient that was not finite, and were "
                 "not applied.",
-                stacklevel=1,  # as a warning of ours, which the command line shows,
+                stacklevel=1,  # A warning of ours is shown by the command line, one of Keras is not.
             )

@@ -83,8 +83,11 @@ def _write(flow: Flow, x: np.ndarray, out: Path, columns: list[str | int] | None
             if out.suffix.lower() == ".npy":
                 np.save(beside, x)
             else:
-                names = columns or [f"x{i}" for i in range(x.shape[1])]
-                np.savetxt(beside, x, "%.9g", ",", header=",".join(map(str, names)), comments="")
+                names = [f"x{i}" for i in range(x.shape[1])]
+                # A single name may be that of an array with many columns.
+                if columns is not None and len(columns) == len(names):
+                    names = [str(column) for column in columns]
+                np.savetxt(beside, x, "%.9g", ",", header=",".join(names), comments="")
 
 
 def read_context(text: str, context_shape: tuple[int, ...] | None) -> np.ndarray:
