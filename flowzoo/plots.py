@@ -100,7 +100,8 @@ def save_samples(flow: Flow, dataset: tf.data.Dataset, path: str | os.PathLike) 
     elif flow.event_shape == (2,):
         save_scatter(samples, path)
     else:
-        save_marginals(x, samples, path)
+        # Rounded data within their steps, as the samples are.
+        save_marginals(flow.dequantize(x), samples, path)
 
 
 def _first_rows(dataset, count):
