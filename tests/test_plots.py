@@ -68,6 +68,9 @@ class Drawn:
         self.context = context
         return np.zeros((count, *self.event_shape))
 
+    def dequantize(self, x):
+        return x
+
 
 @pytest.mark.parametrize(
     ("event_shape", "size"), [((28, 28, 1), (480, 480)), ((2,), (600, 600)), ((3,), (228, 720))]
