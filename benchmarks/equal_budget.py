@@ -294,8 +294,7 @@ def page(rows: list[dict]) -> str:
         "recipe, new noise within the columns' steps in each epoch, the weights of the best epoch on "
         "validation. *Gaussian* and *mixture* (50 components) have full covariances and are "
         "scikit-learn's maximum-likelihood fits, of any duration. Nats a row of raw units on the test rows, "
-        "on "
-        "which all get the same noise, with the standard error; higher is better, the best of a row in "
+        "on which all get the same noise, with the standard error; higher is better, the best of a row in "
         "bold. *Lead*: flowzoo minus the best of the others, row by row, so that its error is that of the "
         "difference.",
         "",
