@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +28,7 @@ from flowzoo.cli.train import train_recipe
 
 if TYPE_CHECKING:
     from flowzoo.config import ZooConfig
-    from flowzoo.data import DatasetInfo
+    from flowzoo.data import DatasetInfo, FileInfo
 
 EXAMPLES = examples(
     "flowzoo fit rows.csv --columns height,weight --out runs/people",
@@ -87,7 +89,8 @@ def run(
 
     # Several workers find one another before TensorFlow does anything else.
     devices = make_strategy(strategy)
-    rows, is_image = _look_at(request, missing)
+    rows, is_image, names = _look_at(request, missing)
+    request = replace(request, columns=names)
     if is_image and not is_file(data):
         options.setdefault("pixel_levels", dataset_info(data).pixel_levels)
     recipe = _recipe(
@@ -104,18 +107,18 @@ def run(
     train_recipe(recipe, out, data_dir, download=not no_download, strategy=devices)
 
 
-def _look_at(request: Request, missing: Any) -> tuple[int, bool]:
-    """Number of training rows, and whether they are images."""
+def _look_at(request: Request, missing: Any) -> tuple[int, bool, Sequence[str | int] | None]:
+    """Number of training rows, whether they are images, and the columns: by name, if the file has names."""
     from flowzoo.data import dataset_info, describe_file, load
 
     if not is_file(request.data):
         info = dataset_info(request.data)
-        return _splits(info)[0], len(info.event_shape) == 3
-    shape = describe_file(request.data, request.columns).event_shape
+        return _splits(info)[0], len(info.event_shape) == 3, None
+    found = describe_file(request.data, request.columns)
     rows = int(
         load(request.data, "train", columns=request.columns, missing=missing, cache=False).cardinality()
     )
-    return rows, len(shape) == 3
+    return rows, len(found.event_shape) == 3, request.columns or _names(found)
 
 
 def _data_section(request: Request, rows: int, is_image: bool, batch_size: int | None) -> dict[str, Any]:
@@ -128,7 +131,7 @@ def _data_section(request: Request, rows: int, is_image: bool, batch_size: int |
     section = {
         "source": absolute(request.data),
         "batch_size": batch_size or _batch_size(rows, is_image),
-        "columns": request.columns or _named_columns(request.data),
+        "columns": request.columns,
     }
     if not is_file(request.data):
         from flowzoo.data import dataset_info
@@ -137,13 +140,8 @@ def _data_section(request: Request, rows: int, is_image: bool, batch_size: int |
     return section
 
 
-def _named_columns(data: str) -> list[str] | None:
+def _names(found: FileInfo) -> list[str] | None:
     """The columns of a file that names them: another file may have them in another order, and more."""
-    from flowzoo.data import describe_file
-
-    if not is_file(data):
-        return None
-    found = describe_file(data)
     unnamed = tuple(f"f{i}" for i in range(len(found.columns)))
     return list(found.columns) if found.format in ("csv", "parquet") and found.columns != unnamed else None
 
