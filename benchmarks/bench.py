@@ -146,7 +146,8 @@ def build(flowzoo, arguments):
     elif case in ("maf", "iaf"):
         options |= {"steps": LAYERS[case], "hidden_units": hidden, "actnorm": False}
     elif case in ("planar", "radial"):
-        options |= {"steps": LAYERS[case]}
+        # As with the peers: the formula is samples' in the one task, and densities' in the others.
+        options |= {"steps": LAYERS[case], "closed": "forward" if arguments.task == "sample" else "inverse"}
     elif case == "glow":
         shape = GLOW_SHAPES[arguments.dim]
         options |= {"levels": 3, "steps": 8, "channels": 64}

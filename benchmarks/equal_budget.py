@@ -329,7 +329,9 @@ def page(rows: list[dict]) -> str:
         "ActNorm before each affine step, and its spline couplings splines for the half that conditions; the "
         "peers' as built here have neither. Where a recipe has LU-linear layers (all spline flows have), "
         "zuko, normflows and nflows get their own before each step, behind a random order; flowjax has none "
-        "and changes the order only. normflows' autoregressive splines have a residual network. Affine "
+        "and changes the order only. flowzoo's keep the logarithms of their diagonals as weights, and there "
+        "is one more behind the last step, so that scales of hundreds, for columns that nearly determine "
+        "each other, are few steps away. normflows' autoregressive splines have a residual network. Affine "
         "scales are bounded in each library's own way; a recipe's dropout, order of the columns, and base "
         "other than the normal are flowzoo's alone.",
         "",

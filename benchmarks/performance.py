@@ -1,12 +1,11 @@
 """Beside the other libraries: benchmarks/results.csv, the tables and the picture of docs/performance.md.
 
-    python ../shared/peers/run_all.py --tasks train log_prob sample cold fit --rounds 5 \\
-        --extra "flowzoo=.peers/flowzoo/bin/python benchmarks/bench.py --variant default"
+    python benchmarks/rounds.py --peers ../shared/peers --out peers-results.jsonl
     python benchmarks/performance.py peers-results.jsonl
 
-Reads what run_all.py wrote, takes the median over the rounds, and replaces what stands between the markers
-of docs/performance.md. Rounds during which other processes took more than 0.15 cores are left out if others
-remain.
+Reads what the peers' run_all.py wrote, on its own or for rounds.py, takes the median over the rounds, and
+replaces what stands between the markers of docs/performance.md. Rounds during which other processes took
+more than 0.15 cores are left out if others remain.
 """
 
 from __future__ import annotations
@@ -30,6 +29,13 @@ MEMORY, PIPELINE = ROOT / "benchmarks/memory.csv", ROOT / "benchmarks/pipeline.c
 PICTURE = ROOT / "docs/images/performance.png"
 OURS = "flowzoo"
 COLUMNS = ("task", "case", "dim", "data", "peer", "variant", "rounds", "value", "unit", "version")
+TITLES = {
+    "train": "Training: rows a second, one step after the other",
+    "log_prob": "Densities: rows a second",
+    "sample": "Samples: rows a second",
+    "cold": "Cold start, beside plain TFP: seconds from the start of the process to the first density",
+    "fit": "Test nats after the same seconds of `fit`",
+}
 AUTOREGRESSIVE = {21: 5.0, 43: 8.0, 64: 10.0}
 Cell = tuple[str, str, object]
 
@@ -136,14 +142,7 @@ def page(medians: list[dict]) -> str:
         *(table(wrong) if wrong else ["Nothing: every cell below reaches its bound."]),
         "",
     ]
-    titles = {
-        "train": "Training: rows a second, one step after the other",
-        "log_prob": "Densities: rows a second",
-        "sample": "Samples: rows a second",
-        "cold": "Cold start, beside plain TFP: seconds from the start of the process to the first density",
-        "fit": "Test nats after the same seconds of `fit`",
-    }
-    for task, title in titles.items():
+    for task, title in TITLES.items():
         rows = [row for row in compared if row["task"] == task]
         if not rows:
             continue

@@ -141,7 +141,7 @@ class ZooConfig(_Section):
     Attributes:
         name: Of the preset.
         description: One sentence.
-        seed: Of the weights, dropout, and the order of the rows.
+        seed: Of the weights, dropout, noise, and the order of the rows.
         model: See `ModelConfig`.
         data: See `DataConfig`.
         training: See `TrainingConfig`.

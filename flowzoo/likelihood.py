@@ -56,6 +56,7 @@ class LikelihoodModel(LikelihoodSteps):
         memory_efficient: bool = False,
         l2: float = 0.0,
         noise: float = 0.0,
+        seed: int = 0,
         **kwargs: Any,
     ) -> None:
         """Keras's compile; every argument has a default.
@@ -71,6 +72,7 @@ class LikelihoodModel(LikelihoodSteps):
             noise: Standard deviation of the Gaussian noise that moves each row while training, anew at each
                 step, where the transforms see it: 0.05 is a twentieth of a column's own deviation. It
                 smooths the density (Rothfuss et al. 2019), which helps where rows are few.
+            seed: Of `noise` and of dequantization's noise; a step draws what seed and step say.
             **kwargs: As in `keras.Model.compile`, without loss and metrics: these are the negative
                 log-likelihood, in nats and for images in bits per dimension.
 
@@ -83,7 +85,7 @@ class LikelihoodModel(LikelihoodSteps):
             raise ValueError(f"l2 and noise must be >= 0; got {l2} and {noise}.")
         if l2 and not self._kernels():
             raise ValueError("This flow has no conditioner whose kernels l2 could hold down; leave l2 out.")
-        self._l2, self._noise = float(l2), float(noise)
+        self._l2, self._noise, self._seed = float(l2), float(noise), int(seed)
         for key in ("loss", "metrics", "weighted_metrics"):
             if kwargs.pop(key, None) is not None:
                 raise ValueError(f"A flow's loss and metric is its negative log-likelihood; leave {key} out.")
@@ -118,6 +120,7 @@ class LikelihoodModel(LikelihoodSteps):
             "memory_efficient": self.memory_efficient,
             "l2": self._l2,
             "noise": self._noise,
+            "seed": self._seed,
         }
 
     def compile_from_config(self, config: dict) -> None:

@@ -45,6 +45,7 @@ class LikelihoodSteps(keras.Model):
         self._trackers = [keras.metrics.Mean(name=name) for name in names]
         self._skipped = SkippedSteps()
         self._l2 = self._noise = 0.0
+        self._seed = 0
         self._in_programs = False
 
     @property
@@ -123,8 +124,8 @@ class LikelihoodSteps(keras.Model):
         return x, context, None if weight is None else tf.cast(weight, x.dtype)
 
     def _noise_seed(self):
-        """A function of the step, so that a resumed run draws what the whole run would have drawn."""
-        return tf.stack([0, tf.cast(self.optimizer.iterations.value, tf.int32)])
+        """A function of seed and step, so that a resumed run draws what the whole run would have drawn."""
+        return tf.stack([self._seed % 2**31, tf.cast(self.optimizer.iterations.value, tf.int32)])
 
     def _gradients(self, data):
         """The gradients of a batch's loss, the loss and the mean nll; and the weight of its rows."""

@@ -90,6 +90,13 @@ def test_noise_is_new_at_every_step_and_none_in_evaluation(x):
     np.testing.assert_allclose(-flow.log_prob(x).numpy().mean(), calm, rtol=1e-5)
 
 
+def test_seeds_draw_other_noise_and_one_seed_the_same(x):
+    def nll(seed):
+        return make(noise=0.5, seed=seed).fit(x, verbose=0).history["nll"][0]
+
+    assert nll(0) == nll(0) != nll(2**40 + 1)
+
+
 def test_noise_is_not_that_of_dequantization_again(rng):
     flow = make([Dequantize(1.0)], noise=1.0)
     rows, seed = tf.constant(rng.integers(0, 9, (4000, 2)), tf.float32), tf.constant([0, 3])
@@ -108,12 +115,13 @@ def test_noise_leaves_pixels_in_their_range(rng):
 
 
 def test_both_run_in_the_compiled_loop_and_are_kept_in_a_saved_flow(x, tmp_path):
-    flow = make(l2=1e-3, noise=0.1, run_eagerly=False, jit_compile=True)
+    flow = make(l2=1e-3, noise=0.1, seed=7, run_eagerly=False, jit_compile=True)
     history = flow.fit(x, epochs=2, batch_size=64, verbose=0).history
     assert np.isfinite(history["loss"]).all()
     assert history["loss"][0] > history["nll"][0]
     flow.save(tmp_path / "flow.keras")
-    assert keras.saving.load_model(tmp_path / "flow.keras").get_compile_config()["noise"] == 0.1
+    kept = keras.saving.load_model(tmp_path / "flow.keras").get_compile_config()
+    assert (kept["l2"], kept["noise"], kept["seed"]) == (1e-3, 0.1, 7)
 
 
 @pytest.mark.parametrize("options", [{"l2": -1.0}, {"noise": -0.1}])

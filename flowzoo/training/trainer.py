@@ -93,6 +93,7 @@ def _run(config, run_dir, data_dir, download, verbose, strategy):
             memory_efficient=config.training.memory_efficient,
             l2=config.training.l2,
             noise=config.training.noise,
+            seed=config.seed,
         )
     check_room(run_dir, flow)
     # Workers' clocks differ, and all must write at once: under a strategy, after each epoch.
