@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 
 import tensorflow as tf
 
-# Less than this is not worth a call of its own on another core: so many rows, and rows times weights.
+from flowzoo import parts
+
+# Less than this is not worth a call of its own on another core: so many rows (pixels of images), and rows
+# times weights.
 _LEAST_ROWS, _LEAST_WORK = 64, 2**20
 
 
@@ -18,8 +20,8 @@ class RowFunction:
     XLA compiles anew for each shape, and memory grows with the rows. So rows go through in chunks,
     and the last chunk is padded (with copies of its first row) to a power of two and cut again.
 
-    XLA's programs for CPUs run small products and everything between them on one core. So a chunk is cut in
-    equal parts, and TensorFlow runs the one compiled program on all of them at once.
+    XLA's programs for CPUs run small products and everything between them on one core. So the cores share a
+    chunk (see `flowzoo.parts`).
 
     Inside of another trace the plain function is called: the caller's trace is what compiles.
 
@@ -29,13 +31,14 @@ class RowFunction:
         chunk: Rows in a chunk, a power of two.
         jit_compile: Whether to compile with XLA.
         weights: How many numbers a row meets on its way, to know what it costs.
+        places: How often it meets them: at each pixel of an image.
     """
 
-    def __init__(self, function: Callable, chunk: int, jit_compile: bool, weights: int):
+    def __init__(self, function: Callable, chunk: int, jit_compile: bool, weights: int, places: int = 1):
         self._function = function
         self._jit_compile = jit_compile
-        self._most_parts = _cores() if jit_compile else 1
-        self._least_rows = max(_LEAST_ROWS, _LEAST_WORK // max(weights, 1))
+        self._most_parts = parts.cores() if jit_compile else 1
+        self._least_rows = -(-max(_LEAST_ROWS, _LEAST_WORK // max(weights, 1)) // places)
         self._of_size: dict[tuple, Callable] = {}
         self._chunk = chunk
 
@@ -71,28 +74,9 @@ class RowFunction:
             function = functools.partial(self._function)
             compiled = tf.function(function, jit_compile=self._jit_compile, autograph=False)
             most = min(self._most_parts, tensors[0].shape[0] // self._least_rows)
-            # A power of two, as the number of rows is.
-            parts = 1 << max(most, 1).bit_length() - 1
-            self._of_size[key] = compiled if parts == 1 else _side_by_side(compiled, parts)
+            count = parts.up_to(most)  # A power of two, as the number of rows is.
+            self._of_size[key] = compiled if count == 1 else parts.side_by_side(compiled, count)
         return self._of_size[key]
-
-
-def _side_by_side(compiled, count):
-    """The function of rows as so many calls with equal parts of them, which may run at the same time."""
-
-    def in_parts(*tensors):
-        parts = zip(*[tf.split(tensor, count) for tensor in tensors], strict=True)
-        results = [compiled(*part) for part in parts]
-        return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *results)
-
-    return tf.function(functools.partial(in_parts), autograph=False)
-
-
-def _cores() -> int:
-    """How many programs can run side by side: one on a GPU, which is filled by one."""
-    if tf.config.list_logical_devices("GPU"):
-        return 1
-    return tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count() or 1
 
 
 def _pad(tensor, count):

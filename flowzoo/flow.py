@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from flowzoo import bases, bijectors, checks, conditioners, layers, random, replicas, reversible
+from flowzoo import bases, bijectors, checks, conditioners, layers, random, replicas, reversible, xla
 from flowzoo.batching import RowFunction
 from flowzoo.chunks import rows_at_once
 from flowzoo.layers import Dequantize, FlowLayer
@@ -70,12 +71,11 @@ class Flow(LikelihoodModel):
         self.base = bases.Normal() if base is None else base
         self.architecture = architecture
         self.options = options
-        if self.transforms and isinstance(self.transforms[0], layers.Flatten):
-            self.use_xla = True  # Without convolutions images are but long vectors.
         if any(isinstance(layer, Dequantize) for layer in [*self.preprocessing[1:], *self.transforms]):
             raise ValueError("Dequantize takes the raw data: it can only be the first preprocessing layer.")
         self._row_functions: dict[tuple[str, bool], RowFunction] = {}
         self.build((None, *self.event_shape))
+        self.use_xla = xla.on_gpu() or all(network.compiles_well for network in self._convnets())
 
     # -- shape and state -------------------------------------------------------------------
     def build(self, input_shape: Any = None) -> None:
@@ -287,7 +287,8 @@ class Flow(LikelihoodModel):
         key = (key, self.use_xla)
         if key not in self._row_functions:
             chunk = rows_at_once(self.event_shape, 8192)
-            self._row_functions[key] = RowFunction(function, chunk, self.use_xla, self.count_params())
+            places = math.prod(self.event_shape[:-1]) if self._convnets() else 1
+            self._row_functions[key] = RowFunction(function, chunk, self.use_xla, self.count_params(), places)
         return self._row_functions[key]
 
     # -- Keras -----------------------------------------------------------------------------

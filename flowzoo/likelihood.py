@@ -200,7 +200,8 @@ class LikelihoodModel(LikelihoodSteps):
         """Chooses the steps of an execution: whole executions make up the counts that are asked for."""
         if self._choose_steps:
             numbers = (batch_size or self._default_batch_size) * math.prod(self.event_shape)
-            most = loop.steps_in_a_loop(4 * numbers) if self._loops(LikelihoodSteps.train_step) else 1
+            in_a_loop = self._way_to_run(LikelihoodSteps.train_step) == "loop"
+            most = loop.steps_in_a_loop(4 * numbers) if in_a_loop else 1
             common = math.gcd(*[count for count in counts if count])
             steps = next(steps for steps in range(most, 0, -1) if common % steps == 0)
             if steps != self.steps_per_execution:

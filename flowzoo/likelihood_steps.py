@@ -9,20 +9,21 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from flowzoo import checks, loop, replicas, xla
-from flowzoo.conditioners import Conditioner
+from flowzoo import checks, loop, parts, replicas, xla
+from flowzoo.conditioners import Conditioner, ConvNet
 from flowzoo.skipped_steps import SkippedSteps
 
 
 class LikelihoodSteps(keras.Model):
     """The steps of `LikelihoodModel`.
 
-    Keras's own graph runs them; with XLA on one device a `StepLoop`; and a `ReplicaLoop` for a model that was
-    made under the scope of a `tf.distribute` strategy: it takes the steps that a single device would take.
+    Keras's own graph runs them; with XLA on one device a `StepLoop`, or for convolutions on a CPU a
+    `FilledSteps` whose rows the cores share; and a `ReplicaLoop` for a model that was made under the scope of
+    a `tf.distribute` strategy: it takes the steps that a single device would take.
 
     Attributes:
         use_xla: Whether fitting and inference are compiled with XLA. By default where that measured
-            faster: everywhere but for convolutions on a CPU.
+            faster: everywhere but for wide convolutions on a CPU.
         memory_efficient: Whether fitting recomputes activations; see `LikelihoodModel.compile`.
     """
 
@@ -40,7 +41,7 @@ class LikelihoodSteps(keras.Model):
         self._distribute_strategy = None
         self.event_shape = tuple(int(size) for size in event_shape)
         self.context_shape = None if context_shape is None else tuple(int(s) for s in context_shape)
-        self.use_xla = not self.is_image or bool(tf.config.list_physical_devices("GPU"))
+        self.use_xla = True
         names = ["loss", "nll", *(["bits_per_dim"] if self.is_image else [])]
         self._trackers = [keras.metrics.Mean(name=name) for name in names]
         self._skipped = SkippedSteps()
@@ -74,41 +75,41 @@ class LikelihoodSteps(keras.Model):
         return [variable for variable in self.variables if id(variable) not in weights]
 
     def make_train_function(self, force: bool = False) -> None:
-        """Keras's, or with XLA on one device a `StepLoop`, or under a strategy a `ReplicaLoop`."""
-        if self._strategy is not None:
-            if force or self.train_function is None:
-                step = self._replicas_train_step()
-                self.train_function = self._replica_loop(LikelihoodSteps.train_step, step)
-                replicas.spread_seeds(self._strategy, self.seed_states)
-        elif not self._loops(LikelihoodSteps.train_step):
+        """Keras's, or with XLA a `StepLoop` or a `FilledSteps`, or under a strategy a `ReplicaLoop`."""
+        way = self._way_to_run(LikelihoodSteps.train_step)
+        if way == "keras":
             super().make_train_function(force)
         elif force or self.train_function is None:
+            if way == "replicas":
+                self.train_function = self._replica_loop(self._replicas_train_step())
+                replicas.spread_seeds(self._strategy, self.seed_states)
+                return
             self.optimizer.build(self.trainable_variables)
-            self.train_function = self._step_loop(self.train_step)
+            if way == "loop":
+                self.train_function = self._step_loop(self.train_step)
+            else:
+                self.train_function = self._filled_steps(self._gradients, self._descend)
 
     def make_test_function(self, force: bool = False) -> None:
-        """Keras's, or with XLA on one device a `StepLoop`, or under a strategy a `ReplicaLoop`."""
-        if self._strategy is not None:
-            if force or self.test_function is None:
-                self.test_function = self._replica_loop(LikelihoodSteps.test_step, self._replicas_test_step())
-        elif not self._loops(LikelihoodSteps.test_step):
+        """Keras's, or with XLA a `StepLoop` or a `FilledSteps`, or under a strategy a `ReplicaLoop`."""
+        way = self._way_to_run(LikelihoodSteps.test_step)
+        if way == "keras":
             super().make_test_function(force)
         elif force or self.test_function is None:
-            self.test_function = self._step_loop(self.test_step)
+            if way == "replicas":
+                self.test_function = self._replica_loop(self._replicas_test_step())
+            elif way == "loop":
+                self.test_function = self._step_loop(self.test_step)
+            else:
+                self.test_function = self._filled_steps(self._mean_loss, self._note)
 
     def train_step(self, data: Any) -> dict:
         """One step of gradient descent on a batch; counted and left out if it is not finite."""
-        (gradients, loss, nll), rows = self._gradients(data)
-        finite = _is_finite(gradients, loss)
-        self._skipped.count(finite)
-        tf.cond(finite, lambda: self._update(gradients, loss, nll, rows), lambda: None)
-        return self._logs()
+        return self._descend(*self._gradients(data))
 
     def test_step(self, data: Any) -> dict:
         """The metrics of a batch."""
-        (loss, nll), rows = self._mean_loss(data)
-        self._track(loss, nll, rows)
-        return self._logs()
+        return self._note(*self._mean_loss(data))
 
     def predict_step(self, data: Any) -> tf.Tensor:
         """Log-densities of a batch: of x, of (x, context), or of ((x, context),)."""
@@ -150,11 +151,29 @@ class LikelihoodSteps(keras.Model):
             penalties.append(self._l2 * tf.add_n(squares))
         return (tf.add_n([loss, *penalties]), mean), rows
 
+    def _convnets(self):
+        """The conditioners that are convolutional."""
+        return [layer for layer in self._flatten_layers() if isinstance(layer, ConvNet)]
+
     def _kernels(self):
         """The kernels of the conditioners."""
         layers = self._flatten_layers(include_self=False)
         found = [layer.penalized for layer in layers if isinstance(layer, Conditioner)]
         return [kernel for kernels in found for kernel in kernels]
+
+    def _descend(self, means, rows):
+        """The update of a step, unless it is not finite; from what `_gradients` returns."""
+        gradients, loss, nll = means
+        finite = _is_finite(gradients, loss)
+        self._skipped.count(finite)
+        tf.cond(finite, lambda: self._update(gradients, loss, nll, rows), lambda: None)
+        return self._logs()
+
+    def _note(self, means, rows):
+        """The metrics with those of a batch; from what `_mean_loss` returns."""
+        loss, nll = means
+        self._track(loss, nll, rows)
+        return self._logs()
 
     def _update(self, gradients, loss, nll, rows):
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
@@ -168,24 +187,35 @@ class LikelihoodSteps(keras.Model):
     def _logs(self):
         return {tracker.name: tracker.result() for tracker in self._trackers}
 
-    # -- steps in one program --------------------------------------------------------------
-    def _loops(self, step):
-        """Whether the step runs in a `StepLoop`: with XLA, on one device, unless a subclass changed it."""
-        unchanged = getattr(type(self), step.__name__) is step
-        return bool(self.jit_compile) and not self.run_eagerly and self._strategy is None and unchanged
+    def _way_to_run(self, step):
+        """How a step runs: in a "loop" or "filled", by "replicas", or by "keras" if it is not for us."""
+        changed = getattr(type(self), step.__name__) is not step
+        if self._strategy is not None:
+            if changed:
+                raise ValueError(
+                    f"{type(self).__name__} has its own {step.__name__}, which replicas cannot share: make "
+                    "the flow outside of strategy.scope()."
+                )
+            return "replicas"
+        if changed or self.run_eagerly or not self.jit_compile:
+            return "keras"
+        # A step of convolutions is long enough to be a program of its own, of which each core runs one.
+        return "filled" if self._convnets() and not xla.on_gpu() else "loop"
 
+    # -- with XLA on one device ------------------------------------------------------------
     def _step_loop(self, step):
         return loop.StepLoop(lambda *batch: step(batch), self._logs, self.steps_per_execution)
 
+    def _filled_steps(self, compute, finish):
+        # A generator's state, which dropout has, is not for several programs at once.
+        count = 1 if self.seed_states else parts.up_to(parts.cores())
+        means = parts.MeanOverParts(lambda *batch: compute(batch), count)
+        return loop.FilledSteps(lambda *batch: finish(*means(*batch)), self.steps_per_execution, count)
+
     # -- on several replicas ---------------------------------------------------------------
-    def _replica_loop(self, step, on_replicas):
-        if getattr(type(self), step.__name__) is not step:
-            raise ValueError(
-                f"{type(self).__name__} has its own {step.__name__}, which replicas cannot share: make the "
-                "flow outside of strategy.scope()."
-            )
+    def _replica_loop(self, step):
         return replicas.ReplicaLoop(
-            self._strategy, on_replicas, self.weights, self.steps_per_execution, self.run_eagerly
+            self._strategy, step, self.weights, self.steps_per_execution, self.run_eagerly
         )
 
     def _replicas_train_step(self):

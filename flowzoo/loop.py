@@ -1,8 +1,9 @@
-"""StepLoop: many steps of fit or evaluate as one XLA program."""
+"""What runs the steps of fit and evaluate: StepLoop, many as one XLA program, and FilledSteps, one by one."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -55,6 +56,40 @@ class StepLoop:
 
         tf.while_loop(lambda i: i < count, body, (tf.constant(0),), parallel_iterations=1)
         return self._logs()
+
+
+class FilledSteps:
+    """What `keras.Model.train_function` is: runs the next batches of an iterator, which all have one size.
+
+    A short batch is filled up with rows of weight 0, so that a step is compiled once.
+
+    Args:
+        step: ``step(x, context, weight)`` takes one batch; returns what Keras shows.
+        steps: Batches a call.
+        multiple: Of what the number of rows is.
+        eager: Whether to run the step eagerly.
+    """
+
+    def __init__(self, step: Callable, steps: int, multiple: int, eager: bool = False):
+        self._steps, self._multiple = steps, multiple
+        self._run = step if eager else tf.function(step, autograph=False)
+        self._rows = 0
+        self._iterator: Iterator | None = None
+
+    def __call__(self, iterator: Iterator) -> dict:
+        """Runs the next batches; raises StopIteration if there are none."""
+        batches = [parts_of(batch) for batch in itertools.islice(iterator, self._steps)]
+        if not batches:
+            raise StopIteration
+        if iterator is not self._iterator:
+            self._iterator = iterator
+            self.begin_epoch(batches[0])
+        most = max(int(batch[0].shape[0]) for batch in batches)
+        self._rows = max(self._rows, math.ceil(most / self._multiple) * self._multiple)
+        return [self._run(*filled(batch, self._rows)) for batch in batches][-1]
+
+    def begin_epoch(self, batch: tuple) -> None:
+        """Sees the first batch of an epoch before its step."""
 
 
 def parts_of(batch) -> tuple:

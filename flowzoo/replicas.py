@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 import zlib
 from collections.abc import Callable, Iterator
@@ -13,14 +12,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from flowzoo import loop
+from flowzoo import loop, parts
 
 _SUM = tf.distribute.ReduceOp.SUM
 # One message for many small weights, where each would be one.
 _PACKED = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=32 * 2**20)
 
 
-class ReplicaLoop:
+class ReplicaLoop(loop.FilledSteps):
     """What `keras.Model.train_function` is, for the replicas of one machine or of many.
 
     Every worker walks over the same global batches, and each replica takes its own rows of them: all have
@@ -43,26 +42,11 @@ class ReplicaLoop:
         steps: int,
         eager: bool,
     ):
-        self._strategy, self._weights, self._steps = strategy, weights, steps
-        self._run = step if eager else tf.function(step, autograph=False)
+        super().__init__(step, steps, strategy.num_replicas_in_sync, eager)
+        self._strategy, self._weights = strategy, weights
         self._sum = tf.function(self._sum_over_replicas, autograph=False)
-        self._rows = 0
-        self._iterator: Iterator | None = None
 
-    def __call__(self, iterator: Iterator) -> dict:
-        """Runs the next batches; raises StopIteration if there are none."""
-        batches = [loop.parts_of(batch) for batch in itertools.islice(iterator, self._steps)]
-        if not batches:
-            raise StopIteration
-        if iterator is not self._iterator:  # An epoch begins.
-            self._iterator = iterator
-            self._check_alike(batches[0])
-        replicas = self._strategy.num_replicas_in_sync
-        most = max(int(batch[0].shape[0]) for batch in batches)
-        self._rows = max(self._rows, math.ceil(most / replicas) * replicas)
-        return [self._run(*loop.filled(batch, self._rows)) for batch in batches][-1]
-
-    def _check_alike(self, batch):
+    def begin_epoch(self, batch: tuple) -> None:
         """Raises a ValueError, on every worker, unless all see the same rows and hold the same weights.
 
         An unseeded shuffle, for one, would let some rows be seen by two workers and others by none.
@@ -121,17 +105,22 @@ def on_first(strategy: tf.distribute.Strategy, values: Any) -> Any:
 
 
 def draw_rows(draw: Callable[[Any], tf.Tensor], rows: Any) -> tf.Tensor:
-    """Random numbers for the rows of this replica: those that one device draws for them in a global batch.
+    """Random numbers for the rows of this replica, or of this core: those of one device's global batch.
 
     Args:
         draw: Gives the numbers of so many rows, always the same.
-        rows: How many this replica has.
+        rows: How many there are here.
     """
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
+    index, count = parts.share() or _share_of_replica()
+    if count == 1:
         return draw(rows)
-    start = context.replica_id_in_sync_group * rows
-    return draw(rows * context.num_replicas_in_sync)[start : start + rows]
+    numbers = draw(rows * count)
+    return tf.reshape(numbers, tf.concat([[count, rows], tf.shape(numbers)[1:]], axis=0))[index]
+
+
+def _share_of_replica():
+    context = tf.distribute.get_replica_context()
+    return (0, 1) if context is None else (context.replica_id_in_sync_group, context.num_replicas_in_sync)
 
 
 def spread_seeds(strategy: tf.distribute.Strategy, seeds: list[keras.Variable]) -> None:

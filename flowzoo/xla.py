@@ -1,4 +1,4 @@
-"""What is compiled with XLA: whether all that is traced now will be, and programs for a part of it."""
+"""What is compiled with XLA: for which device, whether what is traced now is, and programs for a part."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ def is_compiling() -> bool:
     A few ops are fast in one world only, or known to one only.
     """
     return bool(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
+
+
+def on_gpu() -> bool:
+    """Whether there is a GPU to compile for."""
+    return bool(tf.config.list_physical_devices("GPU"))
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from flowzoo import batching
+from flowzoo import parts
 from flowzoo.batching import RowFunction
 
 
@@ -35,11 +35,11 @@ def test_few_sizes_are_compiled():
 
 
 @pytest.mark.parametrize(
-    ("cores", "rows", "parts"), [(1, 512, 1), (2, 512, 2), (3, 512, 2), (8, 300, 8), (8, 127, 2), (8, 64, 1)]
+    ("cores", "rows", "count"), [(1, 512, 1), (2, 512, 2), (3, 512, 2), (8, 300, 8), (8, 127, 2), (8, 64, 1)]
 )
-def test_cores_share_the_rows(monkeypatch, cores, rows, parts):
+def test_cores_share_the_rows(monkeypatch, cores, rows, count):
     """Equal parts, so that one program serves all: it is traced once."""
-    monkeypatch.setattr(batching, "_cores", lambda: cores)
+    monkeypatch.setattr(parts, "cores", lambda: cores)
     spied = Spied()
     function = RowFunction(spied, 512, jit_compile=True, weights=10**6)
     x = tf.reshape(tf.range(2.0 * rows), [rows, 2])
@@ -47,11 +47,18 @@ def test_cores_share_the_rows(monkeypatch, cores, rows, parts):
         got = function(x, 10 * x)
     np.testing.assert_array_equal(got["sum"], 11 * x)
     size = 1 << (rows - 1).bit_length()
-    assert spied.traced == [size // parts]
+    assert spied.traced == [size // count]
+
+
+def test_images_are_worth_a_core_by_their_pixels(monkeypatch):
+    monkeypatch.setattr(parts, "cores", lambda: 8)
+    spied = Spied()
+    RowFunction(spied, 512, jit_compile=True, weights=10**6, places=16)(tf.ones([32, 2]), tf.ones([32, 2]))
+    assert spied.traced == [4]
 
 
 def test_little_work_stays_on_one_core(monkeypatch):
-    monkeypatch.setattr(batching, "_cores", lambda: 8)
+    monkeypatch.setattr(parts, "cores", lambda: 8)
     spied = Spied()
     x = tf.ones([512, 2])
     RowFunction(spied, 512, jit_compile=True, weights=100)(x, x)
@@ -61,7 +68,7 @@ def test_little_work_stays_on_one_core(monkeypatch):
 def test_many_sizes_and_functions_are_nothing_to_warn_about(monkeypatch):
     said = []
     monkeypatch.setattr(tf.get_logger(), "warning", lambda *args: said.append(args))
-    monkeypatch.setattr(batching, "_cores", lambda: 2)
+    monkeypatch.setattr(parts, "cores", lambda: 2)
 
     def plain(x):
         return 2 * x

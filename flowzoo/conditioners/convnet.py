@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from flowzoo.conditioners.base import Conditioner
+from flowzoo.conditioners.convolution import Conv2D
 from flowzoo.conditioners.dropout import Dropout
 from flowzoo.conditioners.weight_norm import WeightNorm
 
@@ -47,6 +48,13 @@ class ConvNet(Conditioner):
         self.weight_norm = weight_norm
         self.residual = residual
 
+    @property
+    def compiles_well(self) -> bool:
+        """Whether XLA's programs for CPUs are faster than a graph of TensorFlow's convolutions."""
+        layers = self._flatten_layers(include_self=False)
+        convolutions = [layer for layer in layers if isinstance(layer, Conv2D)]
+        return not self.weight_norm and all(layer.is_narrow for layer in convolutions)
+
     def create_weights(self, input_shape, output_shape, context_shape):
         if len(input_shape) != 3:
             raise ValueError(f"ConvNet needs images (H, W, C); got event shape {input_shape}. Use MLP.")
@@ -60,14 +68,12 @@ class ConvNet(Conditioner):
             layer = keras.layers.Dense(self.channels, use_bias=False, **options)
             self.context_layer = self.build_sublayer(layer, context_shape)
         self.drop = Dropout(self.dropout, **options) if self.dropout else None
-        last = keras.layers.Conv2D(output_shape[-1], 3, padding="same", kernel_initializer="zeros", **options)
+        last = Conv2D(output_shape[-1], 3, padding="same", kernel_initializer="zeros", **options)
         self.last = self.build_sublayer(last, hidden_shape)
 
     def _conv(self, kernel_size, input_shape):
         options = self.sublayer_options()
-        layer = keras.layers.Conv2D(
-            self.channels, kernel_size, padding="same", kernel_initializer="he_normal", **options
-        )
+        layer = Conv2D(self.channels, kernel_size, padding="same", kernel_initializer="he_normal", **options)
         layer = WeightNorm(layer, **options) if self.weight_norm else layer
         return self.build_sublayer(layer, input_shape)
 

@@ -1,0 +1,85 @@
+"""Rows in equal parts, one on each core: XLA's programs for CPUs keep one core busy, so several run at once.
+
+A program is compiled once, for the rows of a part, and called from a graph that is not compiled: TensorFlow's
+executor runs the calls at the same time.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+_share = contextvars.ContextVar[tuple[Any, int] | None]("flowzoo_share", default=None)
+
+
+def cores() -> int:
+    """How many programs can run side by side: one on a GPU, which is filled by one."""
+    if tf.config.list_logical_devices("GPU"):
+        return 1
+    return tf.config.threading.get_inter_op_parallelism_threads() or os.cpu_count() or 1
+
+
+def up_to(most: int) -> int:
+    """The largest power of two that is not above `most`, and at least 1."""
+    return 1 << max(most, 1).bit_length() - 1
+
+
+def side_by_side(compiled: Callable, count: int) -> Callable:
+    """A compiled function of rows as so many calls with equal parts of them."""
+
+    def in_parts(*tensors):
+        parts = zip(*[tf.split(tensor, count) for tensor in tensors], strict=True)
+        results = [compiled(*part) for part in parts]
+        return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *results)
+
+    return tf.function(functools.partial(in_parts), autograph=False)
+
+
+class MeanOverParts:
+    """Means over a batch, each core computing those of its own rows.
+
+    Args:
+        compute: From the tensors of some rows, or None, to a nest of means over them (None where there is
+            none) and the weight of these rows. It is compiled.
+        count: Number of parts, which divides the rows.
+    """
+
+    def __init__(self, compute: Callable, count: int):
+        self._count = count
+
+        def of_share(index, *tensors):
+            token = _share.set((index, count))
+            try:
+                return compute(*tensors)
+            finally:
+                _share.reset(token)
+
+        self._compiled = tf.function(of_share, jit_compile=True, autograph=False)
+
+    def __call__(self, *batch):
+        """The means over the whole batch, and its weight; in a graph."""
+        cut = [[None] * self._count if each is None else tf.split(each, self._count) for each in batch]
+        results = [
+            self._compiled(tf.constant(index), *tensors)
+            for index, tensors in enumerate(zip(*cut, strict=True))
+        ]
+        weights = [weight for _, weight in results]
+        total = tf.add_n(weights)
+
+        def mean(*means):
+            if means[0] is None:
+                return None
+            weighted = tf.add_n([each * weight for each, weight in zip(means, weights, strict=True)])
+            return tf.math.divide_no_nan(weighted, total)
+
+        return tf.nest.map_structure(mean, *[means for means, _ in results]), total
+
+
+def share() -> tuple[Any, int] | None:
+    """Which part of how many is being traced within a `MeanOverParts`: a scalar tensor and a number."""
+    return _share.get()

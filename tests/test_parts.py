@@ -1,0 +1,94 @@
+"""Cores share a batch of images: the training is that of one."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import flowzoo
+from flowzoo import loop, parts
+
+
+def make(**options):
+    keras.utils.set_random_seed(0)
+    flow = flowzoo.create_model("glow", (4, 4, 1), levels=1, steps=1, channels=8, **options)
+    flow.compile(keras.optimizers.Adam(1e-2), seed=3)
+    return flow
+
+
+@pytest.fixture
+def images(rng):
+    return rng.integers(0, 256, (44, 4, 4, 1)).astype("uint8")
+
+
+def trained(flow, images):
+    """Metrics with rows that count more than others and a last batch that is cut unevenly; the flow."""
+    weights = np.linspace(0.5, 1.5, len(images)).astype("float32")
+    flow.adapt(images)
+    options = {"batch_size": 16, "verbose": 0}
+    history = flow.fit(images, sample_weight=weights, epochs=2, shuffle=False, **options).history
+    evaluated = flow.evaluate(images[:21], return_dict=True, **options)
+    return history["nll"] + [evaluated["nll"], evaluated["bits_per_dim"]]
+
+
+def assert_alike(flow, other, images):
+    np.testing.assert_allclose(trained(flow, images), trained(other, images), rtol=1e-5)
+    for a, b in zip(flow.trainable_variables, other.trainable_variables, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+def test_two_cores_train_as_one_does_with_the_same_noise(monkeypatch, images):
+    found = []
+    for cores in (1, 2):
+        monkeypatch.setattr(parts, "cores", lambda cores=cores: cores)
+        flow = make()
+        found.append(trained(flow, images))
+        assert isinstance(flow.train_function, loop.FilledSteps)
+        assert flow.train_function._multiple == cores
+    np.testing.assert_allclose(*found, rtol=1e-5)
+
+
+def test_they_train_as_a_graph_does(monkeypatch, images):
+    monkeypatch.setattr(parts, "cores", lambda: 2)
+    shared, graph = make(preprocessing="standardize"), make(preprocessing="standardize")
+    graph.compile(keras.optimizers.Adam(1e-2), jit_compile=False)
+    assert_alike(shared, graph, images)
+    assert not isinstance(graph.train_function, loop.FilledSteps)
+
+
+def test_a_short_batch_is_not_compiled_anew(monkeypatch, images):
+    traced = []
+
+    class Counted(parts.MeanOverParts):
+        def __init__(self, compute, count):
+            super().__init__(lambda *batch: traced.append(batch[0].shape[0]) or compute(*batch), count)
+
+    monkeypatch.setattr(parts, "cores", lambda: 2)
+    monkeypatch.setattr(parts, "MeanOverParts", Counted)
+    make().fit(images, batch_size=16, epochs=2, verbose=0)
+    assert traced == [8]
+
+
+def test_dropout_has_one_program(monkeypatch, images):
+    monkeypatch.setattr(parts, "cores", lambda: 2)
+    flow = make(dropout=0.5)
+    history = flow.fit(images, batch_size=16, epochs=2, verbose=0).history
+    assert np.isfinite(history["nll"]).all()
+    assert flow.train_function._multiple == 1
+
+
+def test_steps_that_are_not_finite_are_left_out(images, recwarn):
+    flow = make()
+    flow.adapt(images)
+    flow.transforms[0].weights[0].assign(tf.fill(flow.transforms[0].weights[0].shape, np.float32(np.nan)))
+    before = [weight.numpy() for weight in flow.trainable_variables]
+    flow.fit(images, batch_size=16, verbose=0)
+    for a, b in zip(before, flow.trainable_variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_wide_networks_stay_a_graph():
+    flow = flowzoo.create_model("glow", (4, 4, 1), levels=1, steps=1, channels=8, residual=True)
+    flow.compile()
+    assert not flow.use_xla
+    assert not flow.jit_compile
