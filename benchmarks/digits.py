@@ -28,17 +28,15 @@ RELATIVES = {
     "nsf_digits": {
         "the preset": [],
         "coupling layers": ["model.options.autoregressive=false"],
-        "2 steps": ["model.options.steps=2"],
-        "5 steps": ["model.options.steps=5"],
+        "3 steps": ["model.options.steps=3"],
+        "narrower networks": ["model.options.hidden_units=[128, 128]"],
         "no dropout": ["model.options.dropout=0"],
-        "wider networks": ["model.options.hidden_units=[256, 256]"],
     },
     "iaf_digits": {
         "the preset": [],
-        "2 steps": ["model.options.steps=2"],
-        "8 steps": ["model.options.steps=8"],
-        "dropout": ["model.options.dropout=0.2"],
-        "wider networks": ["model.options.hidden_units=[256, 256]"],
+        "4 steps": ["model.options.steps=4"],
+        "12 steps": ["model.options.steps=12"],
+        "narrower networks": ["model.options.hidden_units=[128, 128]"],
         "LU-linear layers": ["model.options.linear=lu"],
     },
 }

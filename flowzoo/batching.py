@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -65,17 +64,22 @@ class RowFunction:
         return tf.nest.map_structure(lambda tensor: tensor[:rows], padded)
 
     def _of_their_size(self, tensors):
-        """One function for each size: of a single one TensorFlow would warn that it is traced so often.
+        """The compiled function of tensors of these sizes.
 
-        It knows functions by their code, so these are partials, which have none.
+        Of a function that takes tensors and nothing else, and without TensorFlow's look at what comes: both
+        cost more than the work of a small flow.
         """
         key = tuple((tensor.dtype, *tensor.shape) for tensor in tensors)
         if key not in self._of_size:
-            function = functools.partial(self._function)
-            compiled = tf.function(function, jit_compile=self._jit_compile, autograph=False)
+            compiled = tf.function(
+                lambda *tensors: self._function(*tensors), jit_compile=self._jit_compile, autograph=False
+            )
             most = min(self._most_parts, tensors[0].shape[0] // self._least_rows)
             count = parts.up_to(most)  # A power of two, as the number of rows is.
-            self._of_size[key] = compiled if count == 1 else parts.side_by_side(compiled, count)
+            if count > 1:
+                compiled = parts.side_by_side(compiled, count)
+            specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in tensors]
+            self._of_size[key] = compiled.get_concrete_function(*specs)
         return self._of_size[key]
 
 

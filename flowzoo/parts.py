@@ -7,7 +7,6 @@ executor runs the calls at the same time.
 from __future__ import annotations
 
 import contextvars
-import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +36,7 @@ def side_by_side(compiled: Callable, count: int) -> Callable:
         results = [compiled(*part) for part in parts]
         return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *results)
 
-    return tf.function(functools.partial(in_parts), autograph=False)
+    return tf.function(in_parts, autograph=False)
 
 
 class MeanOverParts:
