@@ -210,6 +210,7 @@ class LikelihoodSteps(keras.Model):
         # A generator's state, which dropout has, is not for several programs at once.
         count = 1 if self.seed_states else parts.up_to(parts.cores())
         means = parts.MeanOverParts(lambda *batch: compute(batch), count)
+        finish = tf.function(finish, jit_compile=True, autograph=False)
         return loop.FilledSteps(lambda *batch: finish(*means(*batch)), self.steps_per_execution, count)
 
     # -- on several replicas ---------------------------------------------------------------

@@ -59,6 +59,7 @@ class MeanOverParts:
                 _share.reset(token)
 
         self._compiled = tf.function(of_share, jit_compile=True, autograph=False)
+        self._joined = tf.function(_mean, jit_compile=True, autograph=False)
 
     def __call__(self, *batch):
         """The means over the whole batch, and its weight; in a graph."""
@@ -67,16 +68,21 @@ class MeanOverParts:
             self._compiled(tf.constant(index), *tensors)
             for index, tensors in enumerate(zip(*cut, strict=True))
         ]
-        weights = [weight for _, weight in results]
-        total = tf.add_n(weights)
+        return self._joined(results)
 
-        def mean(*means):
-            if means[0] is None:
-                return None
-            weighted = tf.add_n([each * weight for each, weight in zip(means, weights, strict=True)])
-            return tf.math.divide_no_nan(weighted, total)
 
-        return tf.nest.map_structure(mean, *[means for means, _ in results]), total
+def _mean(results):
+    """The means of all, and their weight, of pairs of means and weights."""
+    weights = [weight for _, weight in results]
+    total = tf.add_n(weights)
+
+    def mean(*means):
+        if means[0] is None:
+            return None
+        weighted = tf.add_n([each * weight for each, weight in zip(means, weights, strict=True)])
+        return tf.math.divide_no_nan(weighted, total)
+
+    return tf.nest.map_structure(mean, *[means for means, _ in results]), total
 
 
 def share() -> tuple[Any, int] | None:
