@@ -26,6 +26,7 @@ from flowzoo.provenance import machine
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, RESULTS = ROOT / "docs/performance.md", ROOT / "benchmarks/results.csv"
 MEMORY, PIPELINE = ROOT / "benchmarks/memory.csv", ROOT / "benchmarks/pipeline.csv"
+VARIANTS = ROOT / "benchmarks/variants.csv"
 PICTURE = ROOT / "docs/images/performance.png"
 OURS = "flowzoo"
 COLUMNS = ("task", "case", "dim", "data", "peer", "variant", "rounds", "value", "unit", "version")
@@ -52,6 +53,8 @@ def main() -> None:
     replace_between_markers("performance", page(medians))
     if MEMORY.exists():
         replace_between_markers("memory", memory_table(records.read(MEMORY)))
+    if VARIANTS.exists():
+        replace_between_markers("variants", variants_table(records.read(VARIANTS)))
     if PIPELINE.exists():
         replace_between_markers("pipeline", pipeline_table(records.read(PIPELINE), medians))
     draw(medians)
@@ -208,6 +211,17 @@ def draw(medians: list[dict]) -> None:
     for axes in grid[:, 0]:
         axes.set_ylabel("rows a second")
     figure.savefig(PICTURE, dpi=110)
+
+
+def variants_table(rows: list[dict]) -> str:
+    """What benchmarks/variants.py measured: the cells where the default is slower by more than a tenth."""
+    slow = [row for row in rows if float(row["default_over_fastest"]) < 0.9]
+    within = f"In {len(rows) - len(slow)} of {len(rows)} cells the default is within a tenth of the fastest"
+    if not slow:
+        return within + "."
+    head = ["work", "case", "D", "default", "XLA", "graph", "one step a call", "default / fastest"]
+    lines = [within + "; in the others:", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    return "\n".join([*lines, *["| " + " | ".join(row.values()) + " |" for row in slow]])
 
 
 def memory_table(rows: list[dict]) -> str:
