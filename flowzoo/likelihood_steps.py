@@ -81,7 +81,8 @@ class LikelihoodSteps(keras.Model):
             super().make_train_function(force)
         elif force or self.train_function is None:
             if way == "replicas":
-                self.train_function = self._replica_loop(self._replicas_train_step())
+                step = self._replicas_train_step()
+                self.train_function = self._replica_loop(LikelihoodSteps.train_step, step)
                 replicas.spread_seeds(self._strategy, self.seed_states)
                 return
             self.optimizer.build(self.trainable_variables)
@@ -97,7 +98,7 @@ class LikelihoodSteps(keras.Model):
             super().make_test_function(force)
         elif force or self.test_function is None:
             if way == "replicas":
-                self.test_function = self._replica_loop(self._replicas_test_step())
+                self.test_function = self._replica_loop(LikelihoodSteps.test_step, self._replicas_test_step())
             elif way == "loop":
                 self.test_function = self._step_loop(self.test_step)
             else:
@@ -189,15 +190,9 @@ class LikelihoodSteps(keras.Model):
 
     def _way_to_run(self, step):
         """How a step runs: in a "loop" or "filled", by "replicas", or by "keras" if it is not for us."""
-        changed = getattr(type(self), step.__name__) is not step
         if self._strategy is not None:
-            if changed:
-                raise ValueError(
-                    f"{type(self).__name__} has its own {step.__name__}, which replicas cannot share: make "
-                    "the flow outside of strategy.scope()."
-                )
             return "replicas"
-        if changed or self.run_eagerly or not self.jit_compile:
+        if getattr(type(self), step.__name__) is not step or self.run_eagerly or not self.jit_compile:
             return "keras"
         # A step of convolutions is long enough to be a program of its own, of which each core runs one.
         return "filled" if self._convnets() and not xla.on_gpu() else "loop"
@@ -208,15 +203,20 @@ class LikelihoodSteps(keras.Model):
 
     def _filled_steps(self, compute, finish):
         # A generator's state, which dropout has, is not for several programs at once.
-        count = 1 if self.seed_states else parts.up_to(parts.cores())
-        means = parts.MeanOverParts(lambda *batch: compute(batch), count)
+        most = 1 if self.seed_states else parts.cores()
+        means = parts.MeanOverParts(lambda *batch: compute(batch), most)
         finish = tf.function(finish, jit_compile=True, autograph=False)
-        return loop.FilledSteps(lambda *batch: finish(*means(*batch)), self.steps_per_execution, count)
+        return loop.FilledSteps(lambda *batch: finish(*means(*batch)), self.steps_per_execution)
 
     # -- on several replicas ---------------------------------------------------------------
-    def _replica_loop(self, step):
+    def _replica_loop(self, step, on_replicas):
+        if getattr(type(self), step.__name__) is not step:
+            raise ValueError(
+                f"{type(self).__name__} has its own {step.__name__}, which replicas cannot share: make the "
+                "flow outside of strategy.scope()."
+            )
         return replicas.ReplicaLoop(
-            self._strategy, step, self.weights, self.steps_per_execution, self.run_eagerly
+            self._strategy, on_replicas, self.weights, self.steps_per_execution, self.run_eagerly
         )
 
     def _replicas_train_step(self):

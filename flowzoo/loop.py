@@ -70,7 +70,7 @@ class FilledSteps:
         eager: Whether to run the step eagerly.
     """
 
-    def __init__(self, step: Callable, steps: int, multiple: int, eager: bool = False):
+    def __init__(self, step: Callable, steps: int, multiple: int = 1, eager: bool = False):
         self._steps, self._multiple = steps, multiple
         self._run = step if eager else tf.function(step, autograph=False)
         self._rows = 0

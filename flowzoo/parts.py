@@ -7,11 +7,15 @@ executor runs the calls at the same time.
 from __future__ import annotations
 
 import contextvars
+import math
 import os
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
+
+# Fewer images than this are not worth a program of their own in training.
+_LEAST_IMAGES = 8
 
 _share = contextvars.ContextVar[tuple[Any, int] | None]("flowzoo_share", default=None)
 
@@ -40,18 +44,18 @@ def side_by_side(compiled: Callable, count: int) -> Callable:
 
 
 class MeanOverParts:
-    """Means over a batch, each core computing those of its own rows.
+    """Means over a batch of images, each core computing those of its own rows.
 
     Args:
         compute: From the tensors of some rows, or None, to a nest of means over them (None where there is
             none) and the weight of these rows. It is compiled.
-        count: Number of parts, which divides the rows.
+        most: How many parts there are at most; fewer of a small batch, or of one that they do not divide.
     """
 
-    def __init__(self, compute: Callable, count: int):
-        self._count = count
+    def __init__(self, compute: Callable, most: int):
+        self._most = most
 
-        def of_share(index, *tensors):
+        def of_share(index, count, *tensors):
             token = _share.set((index, count))
             try:
                 return compute(*tensors)
@@ -63,9 +67,11 @@ class MeanOverParts:
 
     def __call__(self, *batch):
         """The means over the whole batch, and its weight; in a graph."""
-        cut = [[None] * self._count if each is None else tf.split(each, self._count) for each in batch]
+        rows = batch[0].shape[0]
+        count = math.gcd(rows, up_to(min(self._most, rows // _LEAST_IMAGES)))
+        cut = [[None] * count if each is None else tf.split(each, count) for each in batch]
         results = [
-            self._compiled(tf.constant(index), *tensors)
+            self._compiled(tf.constant(index), count, *tensors)
             for index, tensors in enumerate(zip(*cut, strict=True))
         ]
         return self._joined(results)

@@ -44,7 +44,6 @@ def test_two_cores_train_as_one_does_with_the_same_noise(monkeypatch, images):
         flow = make()
         found.append(trained(flow, images))
         assert isinstance(flow.train_function, loop.FilledSteps)
-        assert flow.train_function._multiple == cores
     np.testing.assert_allclose(*found, rtol=1e-5)
 
 
@@ -56,25 +55,35 @@ def test_they_train_as_a_graph_does(monkeypatch, images):
     assert not isinstance(graph.train_function, loop.FilledSteps)
 
 
-def test_a_short_batch_is_not_compiled_anew(monkeypatch, images):
-    traced = []
+@pytest.fixture
+def traced(monkeypatch):
+    """The numbers of rows that programs are traced for."""
+    rows = []
 
     class Counted(parts.MeanOverParts):
-        def __init__(self, compute, count):
-            super().__init__(lambda *batch: traced.append(batch[0].shape[0]) or compute(*batch), count)
+        def __init__(self, compute, most):
+            super().__init__(lambda *batch: rows.append(batch[0].shape[0]) or compute(*batch), most)
 
-    monkeypatch.setattr(parts, "cores", lambda: 2)
     monkeypatch.setattr(parts, "MeanOverParts", Counted)
-    make().fit(images, batch_size=16, epochs=2, verbose=0)
-    assert traced == [8]
+    return rows
 
 
-def test_dropout_has_one_program(monkeypatch, images):
+@pytest.mark.parametrize(
+    ("cores", "batch", "part"), [(2, 16, 8), (3, 16, 8), (64, 32, 8), (2, 15, 15), (2, 22, 11), (2, 4, 4)]
+)
+def test_a_batch_is_cut_in_equal_parts_and_a_short_one_not_compiled_anew(
+    monkeypatch, images, traced, cores, batch, part
+):
+    monkeypatch.setattr(parts, "cores", lambda: cores)
+    make().fit(images, batch_size=batch, epochs=2, verbose=0)
+    assert traced == [part]
+
+
+def test_dropout_has_one_program(monkeypatch, images, traced):
     monkeypatch.setattr(parts, "cores", lambda: 2)
-    flow = make(dropout=0.5)
-    history = flow.fit(images, batch_size=16, epochs=2, verbose=0).history
+    history = make(dropout=0.5).fit(images, batch_size=16, epochs=2, verbose=0).history
     assert np.isfinite(history["nll"]).all()
-    assert flow.train_function._multiple == 1
+    assert traced == [16]
 
 
 def test_steps_that_are_not_finite_are_left_out(images, recwarn):
