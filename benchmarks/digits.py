@@ -34,11 +34,11 @@ RELATIVES = {
         "5 steps, width 256, no dropout": ["model.options.dropout=0"],
     },
     "iaf_digits": {
-        "12 steps, width 256": [],
-        "8 steps, width 256": [STEPS.format(8)],
-        "4 steps, width 256": [STEPS.format(4)],
-        "8 steps, width 128": [STEPS.format(8), WIDTHS.format(128)],
-        "8 steps, width 256, LU-linear": [STEPS.format(8), "model.options.linear=lu"],
+        "8 steps, width 256, LU-linear": [],
+        "12 steps, width 256": [STEPS.format(12), "model.options.linear=none"],
+        "8 steps, width 256": ["model.options.linear=none"],
+        "4 steps, width 256": [STEPS.format(4), "model.options.linear=none"],
+        "8 steps, width 128": [WIDTHS.format(128), "model.options.linear=none"],
     },
 }
 
@@ -76,16 +76,18 @@ def write(rows: list[dict]) -> None:
         "# Digits",
         "",
         "Written by `python benchmarks/digits.py`; do not edit. Recipes of scikit-learn's 1,797 digits of",
-        "8 × 8 pixels, 17 levels, as they are (in bold) and with options changed: bits/dim, lower is better. The",
-        "validation rows choose what is published; the test rows are only looked at.",
+        "8 × 8 pixels, 17 levels, as they are (in bold) and with options changed: bits/dim, lower is better.",
+        "The validation rows choose what is published; the test rows are only looked at.",
     ]
     for recipe in dict.fromkeys(row["recipe"] for row in rows):
         lines += ["", f"## {recipe}", ""]
         lines += ["| | validation | test | parameters | seconds |", "|---|---|---|---|---|"]
         family = [row for row in rows if row["recipe"] == recipe]
         for row in sorted(family, key=lambda row: float(row["validation"])):
+            name = row["relative"]
+            name = f"**{name}**" if RELATIVES[recipe].get(name) == [] else name
             lines.append(
-                f"| {row['relative']} | {row['validation']} | {row['bits_per_dim']} ± {row['error']} "
+                f"| {name} | {row['validation']} | {row['bits_per_dim']} ± {row['error']} "
                 f"| {int(row['parameters']):,} | {row['seconds']} |"
             )
     lines += ["", f"Trained on {', '.join(dict.fromkeys(row['machine'] for row in rows))}.", ""]
