@@ -90,7 +90,8 @@ def write(rows: list[dict]) -> None:
                 f"| {name} | {row['validation']} | {row['bits_per_dim']} ± {row['error']} "
                 f"| {int(row['parameters']):,} | {row['seconds']} |"
             )
-    lines += ["", f"Trained on {', '.join(dict.fromkeys(row['machine'] for row in rows))}.", ""]
+    machines = ", ".join(dict.fromkeys(row["machine"] for row in rows))
+    lines += ["", f"Trained on {machines}, which at times did other work, too.", ""]
     PAGE.write_text("\n".join(lines))
 
 
