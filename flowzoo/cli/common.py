@@ -47,7 +47,11 @@ Missing = Annotated[
 ]
 ContextColumns = Annotated[
     str | None,
-    typer.Option(metavar="A,B", help="For a conditional flow: the file's columns that are the context."),
+    typer.Option(
+        metavar="A,B",
+        help="For a conditional flow: the file's columns that are the context. Of images in an .npz, leave "
+        'it out: the array "y" holds the classes.',
+    ),
 ]
 
 

@@ -1,4 +1,4 @@
-"""DATA as a flow wants it: rows, with contexts for a conditional flow."""
+"""DATA as a flow wants it: rows, with contexts for a conditional flow: columns, or labels of images."""
 
 from __future__ import annotations
 
@@ -75,6 +75,9 @@ class Request:
         if flow.context_shape is None:
             return dataset
         if self._wants_labels(flow):
+            if is_file(self.data):
+                for _ in self.chunks(flow):
+                    pass  # Checks the labels.
             return dataset.map(lambda x, labels: self._split(flow, x, labels))
         return dataset.map(lambda x: self._split(flow, x, None))
 
@@ -83,13 +86,17 @@ class Request:
         source = self._source(flow)
         self._check_width(flow, source.event_shape)
         for x, labels in source.chunks(None):
+            if labels is not None:
+                self._check_labels(flow, labels)
             yield self._split(flow, x, labels)
 
     def _source(self, flow: Flow) -> Source:
         from flowzoo.data import catalog, files
 
         if is_file(self.data):
-            return files.open_files(files.expand(self.data), self._all_columns(flow))
+            return files.open_files(
+                files.expand(self.data), self._all_columns(flow), self._wants_labels(flow)
+            )
         return catalog.open_dataset(
             self.data,
             self.split,
@@ -99,10 +106,13 @@ class Request:
         )
 
     def _wants_labels(self, flow: Flow) -> bool:
+        """Whether contexts are classes: of a data set, or of a file of images."""
         from flowzoo.data import dataset_info
 
-        if flow.context_shape is None or is_file(self.data):
+        if flow.context_shape is None:
             return False
+        if is_file(self.data):
+            return flow.is_image and self.context is None
         (size,), classes = flow.context_shape, dataset_info(self.data).num_classes
         if size != classes:
             raise ValueError(
@@ -110,10 +120,19 @@ class Request:
             )
         return True
 
+    def _check_labels(self, flow: Flow, labels: np.ndarray) -> None:
+        (size,) = flow.context_shape or (0,)
+        wrong = labels[(labels < 0) | (labels >= size)]
+        if wrong.size:
+            raise ValueError(
+                f"{self.data} has the label {wrong[0]}; the flow's contexts have {size} entries, for labels "
+                f"from 0 to {size - 1}."
+            )
+
     def _all_columns(self, flow: Flow) -> Sequence[str | int] | None:
         """The columns to read: those of x, then those of the context."""
         if self.context is None:
-            if flow.context_shape is not None and is_file(self.data):
+            if flow.context_shape is not None and is_file(self.data) and not flow.is_image:
                 raise ValueError(
                     "This flow is conditional: name the columns of the context with --context-columns."
                 )
@@ -129,7 +148,7 @@ class Request:
 
     def _check_width(self, flow: Flow, shape: Any) -> None:
         wanted = list(flow.event_shape)
-        if flow.context_shape is not None and is_file(self.data):
+        if flow.context_shape is not None and is_file(self.data) and not self._wants_labels(flow):
             wanted[-1] += flow.context_shape[0]
         if wanted == list(shape):
             return

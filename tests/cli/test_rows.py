@@ -34,6 +34,24 @@ def test_contexts_from_labels(conditional):
     np.testing.assert_array_equal(same_context, context)
 
 
+def test_contexts_from_the_labels_of_a_file_of_images(tmp_path):
+    flow = flowzoo.create_model("glow", (2, 2, 1), (3,), levels=1, steps=1, channels=4)
+    path = tmp_path / "images.npz"
+    images = np.arange(16, dtype=np.uint8).reshape(4, 2, 2, 1)
+    np.savez(path, X=images, y=[0, 2, 1, 2])
+    request = Request(str(path), "all")
+    ((x, context),) = request.chunks(flow)
+    np.testing.assert_array_equal(x, images)
+    np.testing.assert_array_equal(context, np.eye(3)[[0, 2, 1, 2]])
+    ((same_x, same_context),) = request.dataset(flow, 10).as_numpy_iterator()
+    np.testing.assert_array_equal(same_x, images)
+    np.testing.assert_array_equal(same_context, context)
+    np.savez(path, X=images, y=[0, 3, 1, 2])
+    for read in (request.chunks, lambda flow: request.dataset(flow, 10)):
+        with pytest.raises(ValueError, match=r"the label 3; the flow's contexts have 3 entries.*0 to 2"):
+            list(read(flow))
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
