@@ -6,7 +6,6 @@ PYTHON ?= python3
 VENV ?= .venv
 # How many processes share the tests, and what else pytest is told: make test ARGS="-k spline"
 JOBS ?= 2
-SLOW ?=
 ARGS ?=
 
 BIN := $(VENV)/bin
@@ -46,8 +45,8 @@ help: ## List the targets
 demo: $(RUN_READY) ## Fit, sample, score and export small flows into demo_run/
 	$(BIN)/flowzoo demo --out demo_run
 
-test: $(DEV_READY) ## Run the fast tests and the examples in the docstrings; SLOW=yes adds the slow tests
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(if $(SLOW),,-m "not slow") $(ARGS)
+test: $(DEV_READY) ## Run the fast tests and the examples in the docstrings
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
 
 test-slow: $(DEV_READY) ## Run the slow tests (pytest's 5, nothing collected, is no failure)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m slow $(ARGS) || [ $$? -eq 5 ]

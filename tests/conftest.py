@@ -11,11 +11,6 @@ hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=No
 hypothesis.settings.load_profile("repeatable")
 
 
-def pytest_collection_modifyitems(items):
-    """Slow tests first: at the end, small ones are left for whichever process has time."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-
-
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
