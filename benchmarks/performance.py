@@ -47,8 +47,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("results", type=Path, nargs="+", help="JSON lines of run_all.py")
-    lines = [line for path in parser.parse_args().results for line in path.read_text().splitlines()]
-    medians = median_of_rounds([json.loads(line) for line in lines if line.strip()])
+    medians = median_of_rounds([one for path in parser.parse_args().results for one in measured(path)])
     records.write(RESULTS, medians)
     replace_between_markers("performance", page(medians))
     if MEMORY.exists():
@@ -60,10 +59,15 @@ def main() -> None:
     draw(medians)
 
 
-def median_of_rounds(measured: list[dict]) -> list[dict]:
+def measured(path: Path) -> list[dict]:
+    """The JSON lines of a file."""
+    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+
+
+def median_of_rounds(results: list[dict]) -> list[dict]:
     """One row for each task, case, size and peer."""
     cells: dict[tuple, list[dict]] = defaultdict(list)
-    for record in measured:
+    for record in results:
         if record.get("value") is not None:
             key = (record["task"], record["case"], record["dim"], record.get("data"), record["peer"])
             cells[key].append(record)

@@ -12,7 +12,6 @@ started again; it should be one machine's, with nothing else running.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -53,7 +52,7 @@ def main() -> None:
         if cell["task"] in arguments.tasks and (not arguments.cases or cell["case"] in arguments.cases)
     ]
     while time.monotonic() < end:
-        records = measured(arguments.out)
+        records = performance.measured(arguments.out) if arguments.out.exists() else []
         rounds, _, cell = min(((*standing(cell, records), cell) for cell in cells), key=lambda each: each[:2])
         if rounds >= arguments.rounds:
             break
@@ -75,11 +74,6 @@ def grid() -> Iterator[dict]:
     yield {"task": "cold", "case": "glow", "dim": 1024, "batch": 32}
     for case in ("realnvp", "maf", "nsf"):
         yield from ({"task": "fit", "case": case, "dim": 2, "batch": 512, "data": data} for data in TOY)
-
-
-def measured(path: Path) -> list[dict]:
-    """What has been measured so far."""
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
 def of_cell(cell: dict, records: list[dict]) -> list[dict]:

@@ -112,7 +112,7 @@ def train_steps(flow: flowzoo.Flow, x: np.ndarray) -> Callable:
     """The function that `fit` calls for every few steps."""
     flow.compile(keras.optimizers.Adam(1e-6))
     data = tf.data.Dataset.from_tensors(x).repeat()
-    flow.fit(data, steps_per_epoch=1, verbose=0)
+    flow.fit(data.take(1), verbose=0)
     iterator = iter(data)
     return lambda: float(flow.train_function(iterator)["loss"])
 

@@ -76,19 +76,24 @@ class Request:
             return dataset
         if self._wants_labels(flow):
             if is_file(self.data):
-                for _ in self.chunks(flow):
-                    pass  # Checks the labels.
+                for _ in self._checked_chunks(flow):
+                    pass  # Before a graph makes vectors of zeros of unknown labels.
             return dataset.map(lambda x, labels: self._split(flow, x, labels))
         return dataset.map(lambda x: self._split(flow, x, None))
 
     def chunks(self, flow: Flow) -> Iterator[tuple[np.ndarray, Any]]:
         """(x, context or None) in the order of the input, rows with missing values too."""
+        for x, labels in self._checked_chunks(flow):
+            yield self._split(flow, x, labels)
+
+    def _checked_chunks(self, flow: Flow) -> Iterator[tuple[np.ndarray, Any]]:
+        """(x, labels or None), of the flow's width and with labels that its contexts have entries for."""
         source = self._source(flow)
         self._check_width(flow, source.event_shape)
         for x, labels in source.chunks(None):
             if labels is not None:
                 self._check_labels(flow, labels)
-            yield self._split(flow, x, labels)
+            yield x, labels
 
     def _source(self, flow: Flow) -> Source:
         from flowzoo.data import catalog, files
