@@ -169,7 +169,10 @@ def compile_with(flow, learning_rate, arguments):
 
 
 def time_log_prob(flow, x, arguments) -> dict:
-    """Densities of one batch."""
+    """Densities of one batch, which is a tensor, as it is of the others' kind with them."""
+    import tensorflow as tf
+
+    x = tf.constant(x)
     result = timed(lambda: flow.log_prob(x).numpy(), arguments.seconds)
     result["check"] = float(flow.log_prob(x).numpy().mean())
     if arguments.case.startswith("iaf"):

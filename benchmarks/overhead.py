@@ -37,14 +37,12 @@ def main() -> None:
     x, seeds = tf.constant(rows), flowzoo.random.row_seeds(0, BATCH)
     weights = [variable.value for variable in flow.variables if variable.value.dtype == x.dtype]
     compiled = flow._row_function("log_density", flow.log_density)
-    flow.log_prob(rows)
-    inside = compiled._of_their_size([x])
 
     method = tf.function(flow.log_density, jit_compile=True, autograph=False)
 
     @tf.function(jit_compile=True, autograph=False)
     def reads_the_weights(x):
-        return x + tf.add_n([tf.reduce_sum(weight) for weight in weights])
+        return x + tf.add_n([tf.reshape(weight, [-1])[0] for weight in weights])
 
     @tf.function(jit_compile=True, autograph=False)
     def empty(x):
@@ -52,8 +50,8 @@ def main() -> None:
 
     calls: dict[str, Callable] = {
         "flow.sample": lambda: flow.sample(seed=seeds).numpy(),
-        "flow.log_prob": lambda: flow.log_prob(rows).numpy(),
-        "its compiled function": lambda: inside(x).numpy(),
+        "flow.log_prob": lambda: flow.log_prob(x).numpy(),
+        "its compiled function": lambda: compiled(x).numpy(),
         "flow.log_density as a tf.function": lambda: method(x).numpy(),
         f"a function that reads the {len(weights)} weights": lambda: reads_the_weights(x).numpy(),
         "an empty function": lambda: empty(x).numpy(),

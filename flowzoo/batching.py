@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+# The public API does not say whether a gradient tape may be watching.
+from tensorflow.python.eager.record import could_possibly_record
+
 from flowzoo import parts
 
 # Less than this is not worth a call of its own on another core: so many rows (pixels of images), and rows
@@ -38,7 +41,7 @@ class RowFunction:
         self._jit_compile = jit_compile
         self._most_parts = parts.cores() if jit_compile else 1
         self._least_rows = -(-max(_LEAST_ROWS, _LEAST_WORK // max(weights, 1)) // places)
-        self._of_size: dict[tuple, Callable] = {}
+        self._of_size: dict[tuple, tuple[Callable, list]] = {}
         self._chunk = chunk
 
     def __call__(self, *tensors):
@@ -58,17 +61,23 @@ class RowFunction:
         rows = int(tensors[0].shape[0])
         size = 1 << max(rows - 1, 0).bit_length()
         if rows == size:
-            return self._of_their_size(tensors)(*tensors)
-        tensors = [_pad(tensor, size - rows) for tensor in tensors]
-        padded = self._of_their_size(tensors)(*tensors)
+            return self._call(tensors)
+        padded = self._call([_pad(tensor, size - rows) for tensor in tensors])
         return tf.nest.map_structure(lambda tensor: tensor[:rows], padded)
 
-    def _of_their_size(self, tensors):
-        """The compiled function of tensors of these sizes.
+    def _call(self, tensors):
+        """The function of as many rows as it is compiled for.
 
-        Of a function that takes tensors and nothing else, and without TensorFlow's look at what comes: both
-        cost more than the work of a small flow.
+        TensorFlow's look at what comes, and at who may ask for gradients, costs more than the work of a small
+        flow; the program is called without it where nobody does.
         """
+        compiled, weights = self._of_their_size(tensors)
+        if could_possibly_record():
+            return compiled(*tensors)
+        return compiled.inference_fn.call_preflattened([*tensors, *weights])
+
+    def _of_their_size(self, tensors):
+        """The compiled function of tensors of these sizes and of nothing else, and the weights it reads."""
         key = tuple((tensor.dtype, *tensor.shape) for tensor in tensors)
         if key not in self._of_size:
             compiled = tf.function(
@@ -79,7 +88,8 @@ class RowFunction:
             if count > 1:
                 compiled = parts.side_by_side(compiled, count)
             specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in tensors]
-            self._of_size[key] = compiled.get_concrete_function(*specs)
+            concrete = compiled.get_concrete_function(*specs)
+            self._of_size[key] = concrete, concrete.captured_inputs
         return self._of_size[key]
 
 

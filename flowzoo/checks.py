@@ -31,7 +31,7 @@ def as_rows(value, event_shape: tuple, dtype: str, argument: str) -> tf.Tensor:
     check_event_shape(tensor.shape, event_shape, argument)
     if tensor.shape.rank is None or not tensor.shape[1:].is_fully_defined():
         tensor = tf.ensure_shape(tensor, [None, *event_shape])
-    return tf.cast(tensor, dtype)
+    return tensor if tensor.dtype.name == dtype else tf.cast(tensor, dtype)
 
 
 def check_event_shape(shape, event_shape: tuple, argument: str) -> None:

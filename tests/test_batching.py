@@ -101,3 +101,28 @@ def test_inside_of_another_trace_the_plain_function_runs():
 
     np.testing.assert_array_equal(graph(tf.ones([9, 2])), 2 * np.ones((9, 2)))
     assert spied.traced == [None]
+
+
+def test_gradients_flow_through_what_is_called_without_tensorflows_look_at_them():
+    double = RowFunction(lambda x: x * x, 8, jit_compile=True, weights=1)
+    x = tf.constant([[3.0], [4.0]])
+    np.testing.assert_array_equal(double(x), [[9.0], [16.0]])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = double(x)
+    np.testing.assert_array_equal(tape.gradient(y, x), [[6.0], [8.0]])
+    with tf.autodiff.ForwardAccumulator(x, tf.ones_like(x)) as accumulator:
+        y = double(x)
+    np.testing.assert_array_equal(accumulator.jvp(y), [[6.0], [8.0]])
+
+
+def test_weights_may_change_between_calls():
+    weight = tf.Variable(2.0)
+    times = RowFunction(lambda x: x * weight, 8, jit_compile=True, weights=1)
+    x = tf.constant([[3.0]])
+    assert float(times(x)[0, 0]) == 6.0
+    weight.assign(5.0)
+    assert float(times(x)[0, 0]) == 15.0
+    with tf.GradientTape() as tape:
+        y = times(x)
+    assert float(tape.gradient(y, weight)) == 3.0

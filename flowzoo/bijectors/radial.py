@@ -7,6 +7,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from flowzoo import xla
 from flowzoo.bijectors.base import FusedBijector
 from flowzoo.bijectors.planar import MIN_SLOPE
 
@@ -63,7 +64,7 @@ class Radial(FusedBijector):
         log_det = tf.zeros([], self.dtype)
         for center, alpha, m in steps:
             away = values - center
-            r = tf.sqrt(tf.maximum(tf.reduce_sum(away * away, axis=-1, keepdims=True), least))
+            r = tf.sqrt(tf.maximum(_sum_of_columns(away * away), least))
             if solve:
                 r = _radius_before(r, alpha, m)
             q = alpha / (alpha + r)
@@ -74,6 +75,18 @@ class Radial(FusedBijector):
             else:
                 values, log_det = values + away * stretch, log_det + part
         return values, log_det[..., 0]
+
+
+def _sum_of_columns(x):
+    """``[..., D]`` summed to ``[..., 1]``.
+
+    XLA on a CPU fuses a plain sum with all that comes before it: each step then computes the steps before it
+    once more. A product with ones it leaves alone. On a GPU a product may round its factors
+    (TensorFloat-32), and without XLA there is nothing to gain.
+    """
+    if xla.on_gpu() or not xla.is_compiling():
+        return tf.reduce_sum(x, axis=-1, keepdims=True)
+    return tf.tensordot(x, tf.ones([x.shape[-1], 1], x.dtype), 1)
 
 
 def _radius_before(r, alpha, m):
