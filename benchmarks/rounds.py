@@ -4,9 +4,12 @@
     python benchmarks/performance.py peers-results.jsonl
 
 Every measurement is one of the peers' run_all.py. The first round of a cell runs each library in each of its
-variants; later rounds the two that were fastest, in their fastest variant, and flowzoo. Cells with the fewest
-rounds come first, of these the closest races. What the file holds counts, so that a run can be stopped and
-started again; it should be one machine's, with nothing else running.
+variants; later rounds the one or two that were fastest, in their fastest variant, and flowzoo. Cells with the
+fewest rounds come first, of these the closest races. What the file holds counts, so that a run can be stopped
+and started again; it should be one machine's, with nothing else running.
+
+Two things save hours. Where a pass a column is the only way of the others, torch.compile, which unrolls all
+passes, runs at D = 6 alone. At D = 784 the libraries run that were the fastest at D = 64.
 """
 
 from __future__ import annotations
@@ -24,10 +27,12 @@ import performance
 
 LIBRARIES = ("normflows", "nflows", "zuko", "flowjax", "distrax", "tfp")
 DIMS = (6, 21, 43, 64)
+# Work that costs the other libraries a pass of the network for each column.
+PASS_A_COLUMN = (("maf", "sample"), ("iaf", "log_prob"))
 TOY = ("two_moons", "pinwheel", "checkerboard")
 COMMAND = ".peers/flowzoo/bin/python benchmarks/bench.py --variant default"
-# How many of the others run again after the first round.
-FASTEST = 2
+# How many of the others run again after the first round, and how much slower than the fastest they may be.
+FASTEST, NEAR = 2, 1.5
 
 
 def main() -> None:
@@ -93,19 +98,29 @@ def field(cell: dict, records: list[dict], rounds: int) -> list[tuple[str, str |
     """Who runs in a round, with which variant, in which order: another one starts each time."""
     ours = (performance.OURS, None)
     if rounds == 0:
-        # A cold start is beside plain TFP alone.
-        return [
-            *((library, None) for library in LIBRARIES if cell["task"] != "cold" or library == "tfp"),
-            ours,
-        ]
+        libraries = LIBRARIES
+        if cell["task"] == "cold":
+            libraries = ("tfp",)
+        elif cell["dim"] == 784:
+            libraries = [library for library, _ in fastest({**cell, "dim": 64, "batch": 512}, records)]
+        return [*((library, None) for library in libraries), ours]
+    everyone = [*fastest(cell, records), ours]
+    first = rounds % len(everyone)
+    return everyone[first:] + everyone[:first]
+
+
+def fastest(cell: dict, records: list[dict]) -> list[tuple[str, str]]:
+    """Of the others, those worth another round, with their variants."""
     key = "value" if cell["task"] == "fit" else "per_step_ms_median"
     costs: dict[tuple, list[float]] = defaultdict(list)
     for record in of_cell(cell, records):
         if record["peer"] != performance.OURS and record.get("value") is not None:
             costs[record["peer"], record["variant"]].append(record[key])
-    everyone = [*sorted(costs, key=lambda other: statistics.median(costs[other]))[:FASTEST], ours]
-    first = rounds % len(everyone)
-    return everyone[first:] + everyone[:first]
+    medians = {other: statistics.median(values) for other, values in costs.items()}
+    order = sorted(medians, key=medians.__getitem__)[:FASTEST]
+    if cell["task"] == "fit":
+        return order
+    return [other for other in order if medians[other] <= NEAR * medians[order[0]]]
 
 
 def measure(cell: dict, library: str, variant: str | None, arguments: argparse.Namespace) -> None:
@@ -123,6 +138,8 @@ def measure(cell: dict, library: str, variant: str | None, arguments: argparse.N
     command += ["--glow-dims" if cell["case"] == "glow" else "--dims", str(cell["dim"])]
     command += ["--data", cell["data"]] if "data" in cell else []
     command += ["--variant", variant] if variant else []
+    if (cell["case"].rstrip("0123456789"), cell["task"]) in PASS_A_COLUMN and cell["dim"] > 6:
+        command += ["--skip-variants", "compile"]
     command += ["--out", str(arguments.out), "--peers"]
     command += ["--extra", f"{library}={arguments.flowzoo}"] if library == performance.OURS else [library]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

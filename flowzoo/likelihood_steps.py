@@ -87,7 +87,7 @@ class LikelihoodSteps(keras.Model):
                 return
             self.optimizer.build(self.trainable_variables)
             if way == "loop":
-                self.train_function = self._step_loop(self.train_step)
+                self.train_function = self._step_loop(self._gradients, self._descend)
             else:
                 self.train_function = self._filled_steps(self._gradients, self._descend)
 
@@ -100,7 +100,7 @@ class LikelihoodSteps(keras.Model):
             if way == "replicas":
                 self.test_function = self._replica_loop(LikelihoodSteps.test_step, self._replicas_test_step())
             elif way == "loop":
-                self.test_function = self._step_loop(self.test_step)
+                self.test_function = self._step_loop(self._mean_loss, self._note)
             else:
                 self.test_function = self._filled_steps(self._mean_loss, self._note)
 
@@ -198,15 +198,25 @@ class LikelihoodSteps(keras.Model):
         return "filled" if self._convnets() and not xla.on_gpu() else "loop"
 
     # -- with XLA on one device ------------------------------------------------------------
-    def _step_loop(self, step):
-        return loop.StepLoop(lambda *batch: step(batch), self._logs, self.steps_per_execution)
+    def _step_loop(self, compute, finish):
+        means = parts.MeanOverParts.of_vectors(
+            self._of_batch(compute), self._most_parts(), self.count_params()
+        )
+        return loop.StepLoop(lambda *batch: finish(*means(*batch)), self._logs, self.steps_per_execution)
 
     def _filled_steps(self, compute, finish):
-        # A generator's state, which dropout has, is not for several programs at once.
-        most = 1 if self.seed_states else parts.cores()
-        means = parts.MeanOverParts(lambda *batch: compute(batch), most)
+        means = parts.MeanOverParts.of_images(self._of_batch(compute), self._most_parts())
         finish = tf.function(finish, jit_compile=True, autograph=False)
         return loop.FilledSteps(lambda *batch: finish(*means(*batch)), self.steps_per_execution)
+
+    def _most_parts(self):
+        # The state of a generator, which dropout has, is not for several parts at once.
+        return 1 if self.seed_states else parts.cores()
+
+    @staticmethod
+    def _of_batch(function):
+        """The function of a tuple as one of its parts."""
+        return lambda *batch: function(batch)
 
     # -- on several replicas ---------------------------------------------------------------
     def _replica_loop(self, step, on_replicas):
@@ -251,8 +261,8 @@ class LikelihoodSteps(keras.Model):
     def _compiled(self, function):
         """The function of a batch's parts, with XLA if wanted: collectives do not compile, this does."""
         if self.run_eagerly or not self.jit_compile:
-            return lambda *batch: function(batch)
-        return tf.function(lambda *batch: function(batch), jit_compile=True, autograph=False)
+            return self._of_batch(function)
+        return tf.function(self._of_batch(function), jit_compile=True, autograph=False)
 
 
 def _is_finite(gradients, loss):

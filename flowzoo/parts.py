@@ -1,7 +1,7 @@
-"""Rows in equal parts, one on each core: XLA's programs for CPUs keep one core busy, so several run at once.
+"""Rows in equal parts, one on each core: what XLA compiles for a CPU hardly keeps more than one busy.
 
-A program is compiled once, for the rows of a part, and called from a graph that is not compiled: TensorFlow's
-executor runs the calls at the same time.
+Either a program is compiled once, for the rows of a part, and called from a graph that is not compiled:
+TensorFlow's executor runs the calls at the same time. Or one program holds all parts (ADR 12).
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any
 
 import tensorflow as tf
 
-# Fewer images than this are not worth a program of their own in training.
-_LEAST_IMAGES = 8
+# Fewer images than this are not worth a program of their own in training; nor is a part of a batch of vectors
+# with less than this of rows times weights worth its share in the time to compile.
+_LEAST_IMAGES, _LEAST_WORK = 8, 2**23
 
 _share = contextvars.ContextVar[tuple[Any, int] | None]("flowzoo_share", default=None)
 
@@ -44,16 +45,19 @@ def side_by_side(compiled: Callable, count: int) -> Callable:
 
 
 class MeanOverParts:
-    """Means over a batch of images, each core computing those of its own rows.
+    """Means over a batch, each core computing those of its own rows.
 
     Args:
         compute: From the tensors of some rows, or None, to a nest of means over them (None where there is
-            none) and the weight of these rows. It is compiled.
+            none) and the weight of these rows.
         most: How many parts there are at most; fewer of a small batch, or of one that they do not divide.
+        least: How many rows a part has at least.
+        compiled: Whether each part is a program of its own. If not, all of them are in the program that is
+            being traced; XLA runs there at one time what does not depend on each other.
     """
 
-    def __init__(self, compute: Callable, most: int):
-        self._most = most
+    def __init__(self, compute: Callable, most: int, least: int, compiled: bool):
+        self._most, self._least = most, least
 
         def of_share(index, count, *tensors):
             token = _share.set((index, count))
@@ -62,19 +66,33 @@ class MeanOverParts:
             finally:
                 _share.reset(token)
 
-        self._compiled = tf.function(of_share, jit_compile=True, autograph=False)
-        self._joined = tf.function(_mean, jit_compile=True, autograph=False)
+        self._of_share, self._join = of_share, _mean
+        if compiled:
+            self._of_share = tf.function(of_share, jit_compile=True, autograph=False)
+            self._join = tf.function(_mean, jit_compile=True, autograph=False)
+
+    @classmethod
+    def of_images(cls, compute: Callable, most: int) -> MeanOverParts:
+        """For convolutions: a program for each part, called from a graph."""
+        return cls(compute, most, _LEAST_IMAGES, compiled=True)
+
+    @classmethod
+    def of_vectors(cls, compute: Callable, most: int, weights: int) -> MeanOverParts:
+        """For small networks of so many weights: all parts in the program that is being traced."""
+        return cls(compute, most, -(-_LEAST_WORK // max(weights, 1)), compiled=False)
 
     def __call__(self, *batch):
         """The means over the whole batch, and its weight; in a graph."""
         rows = batch[0].shape[0]
-        count = math.gcd(rows, up_to(min(self._most, rows // _LEAST_IMAGES)))
+        count = math.gcd(rows, up_to(min(self._most, rows // self._least)))
+        if count == 1:
+            return self._of_share(tf.constant(0), 1, *batch)
         cut = [[None] * count if each is None else tf.split(each, count) for each in batch]
         results = [
-            self._compiled(tf.constant(index), count, *tensors)
+            self._of_share(tf.constant(index), count, *tensors)
             for index, tensors in enumerate(zip(*cut, strict=True))
         ]
-        return self._joined(results)
+        return self._join(results)
 
 
 def _mean(results):

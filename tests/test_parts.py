@@ -1,4 +1,4 @@
-"""Cores share a batch of images: the training is that of one."""
+"""Cores share a batch: the training is that of one."""
 
 import keras
 import numpy as np
@@ -61,8 +61,12 @@ def traced(monkeypatch):
     rows = []
 
     class Counted(parts.MeanOverParts):
-        def __init__(self, compute, most):
-            super().__init__(lambda *batch: rows.append(batch[0].shape[0]) or compute(*batch), most)
+        def __init__(self, compute, *args, **kwargs):
+            def counted(*batch):
+                rows.append(batch[0].shape[0])
+                return compute(*batch)
+
+            super().__init__(counted, *args, **kwargs)
 
     monkeypatch.setattr(parts, "MeanOverParts", Counted)
     return rows
@@ -101,3 +105,49 @@ def test_wide_networks_stay_a_graph():
     flow.compile()
     assert not flow.use_xla
     assert not flow.jit_compile
+
+
+# -- vectors: all parts in one program -------------------------------------------------------
+def make_vectors(**options):
+    keras.utils.set_random_seed(0)
+    flow = flowzoo.create_model("realnvp", (3,), couplings=2, hidden_units=(8,), **options)
+    flow.compile(keras.optimizers.Adam(1e-2), seed=3, l2=1e-3, noise=0.1)
+    return flow
+
+
+@pytest.fixture
+def rows(rng):
+    return rng.normal(size=(44, 3)).astype("float32")
+
+
+@pytest.fixture
+def little_work_counts(monkeypatch):
+    monkeypatch.setattr(parts, "_LEAST_WORK", 2**9)
+
+
+@pytest.mark.usefixtures("little_work_counts")
+def test_two_parts_of_vectors_train_as_one_does_with_the_same_noise(monkeypatch, rows, traced):
+    found = []
+    for cores in (1, 2):
+        monkeypatch.setattr(parts, "cores", lambda cores=cores: cores)
+        flow = make_vectors()
+        weights = np.linspace(0.5, 1.5, len(rows)).astype("float32")
+        history = flow.fit(rows, sample_weight=weights, batch_size=16, epochs=3, verbose=0, shuffle=False)
+        found.append(history.history["nll"] + [flow.evaluate(rows[:21], batch_size=16, verbose=0)])
+        assert isinstance(flow.train_function, loop.StepLoop)
+    np.testing.assert_allclose(found[0][:3], found[1][:3], rtol=1e-5)
+    np.testing.assert_allclose(found[0][3], found[1][3], rtol=1e-5)
+    assert set(traced) == {16, 8}
+
+
+@pytest.mark.usefixtures("little_work_counts")
+def test_dropout_of_vectors_has_one_part(monkeypatch, rows, traced):
+    monkeypatch.setattr(parts, "cores", lambda: 2)
+    make_vectors(dropout=0.5).fit(rows, batch_size=16, verbose=0)
+    assert set(traced) == {16}
+
+
+def test_little_work_has_one_part(monkeypatch, rows, traced):
+    monkeypatch.setattr(parts, "cores", lambda: 2)
+    make_vectors().fit(rows, batch_size=16, verbose=0)
+    assert set(traced) == {16}
