@@ -1,12 +1,15 @@
 """flowzoo and the other flow libraries in turns, cell by cell, for as long as there is time: JSON lines.
 
+    python benchmarks/rounds.py --peers ../shared/peers --scout --minutes 60
     python benchmarks/rounds.py --peers ../shared/peers --out peers-results.jsonl --minutes 60
     python benchmarks/performance.py peers-results.jsonl
 
-Every measurement is one of the peers' run_all.py. The first round of a cell runs each library in each of its
-variants; later rounds the one or two that were fastest, in their fastest variant, and flowzoo. Cells with the
-fewest rounds come first, of these the closest races. What the file holds counts, so that a run can be stopped
-and started again; it should be one machine's, with nothing else running.
+Every measurement is one of the peers' run_all.py, with nothing else running. Scouting runs each library once
+in each of its variants, in every cell, and keeps the fastest variant of each in benchmarks/contenders.csv. It
+takes an hour and a half, hardly depends on the machine, and need not be done again. Rounds are of flowzoo and
+of the one or two libraries that scouting saw near the fastest. Cells with the fewest rounds come first, of
+these the closest races. What the files hold counts, so that both can be stopped and started again; the rounds
+should be one machine's.
 
 Two things save hours. Where a pass a column is the only way of the others, torch.compile, which unrolls all
 passes, runs at D = 6 alone. At D = 784 the libraries run that were the fastest at D = 64.
@@ -15,15 +18,15 @@ passes, runs at D = 6 alone. At D = 784 the libraries run that were the fastest 
 from __future__ import annotations
 
 import argparse
-import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 import performance
+import records
 
 LIBRARIES = ("normflows", "nflows", "zuko", "flowjax", "distrax", "tfp")
 DIMS = (6, 21, 43, 64)
@@ -31,8 +34,10 @@ DIMS = (6, 21, 43, 64)
 PASS_A_COLUMN = (("maf", "sample"), ("iaf", "log_prob"))
 TOY = ("two_moons", "pinwheel", "checkerboard")
 COMMAND = ".peers/flowzoo/bin/python benchmarks/bench.py --variant default"
-# How many of the others run again after the first round, and how much slower than the fastest they may be.
-FASTEST, NEAR = 2, 1.5
+# How many of the others run in the rounds, and how much slower than the fastest of them they may be.
+MOST, NEAR = 2, 1.25
+CONTENDERS = performance.ROOT / "benchmarks/contenders.csv"
+CELL = ("task", "case", "dim", "batch", "data")
 
 
 def main() -> None:
@@ -43,6 +48,7 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, default=Path("../shared/peers"))
     parser.add_argument("--out", type=Path, default=Path("peers-results.jsonl"))
     parser.add_argument("--flowzoo", default=COMMAND, help="the command that is measured as flowzoo")
+    parser.add_argument("--scout", action="store_true", help="look for the fastest of the others")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--tasks", nargs="+", default=list(performance.TITLES))
@@ -56,13 +62,21 @@ def main() -> None:
         for cell in grid()
         if cell["task"] in arguments.tasks and (not arguments.cases or cell["case"] in arguments.cases)
     ]
+    if arguments.scout:
+        scout(cells, end, arguments)
+        return
+    seen = {key(cell): contenders(cell) for cell in cells}
+    if unseen := sum(not found for found in seen.values()):
+        raise SystemExit(f"{unseen} of {len(cells)} cells have no contenders yet: run with --scout first.")
     while time.monotonic() < end:
-        records = performance.measured(arguments.out) if arguments.out.exists() else []
-        rounds, _, cell = min(((*standing(cell, records), cell) for cell in cells), key=lambda each: each[:2])
+        results = performance.measured(arguments.out) if arguments.out.exists() else []
+        rounds, _, cell = min(((*standing(cell, results), cell) for cell in cells), key=lambda each: each[:2])
         if rounds >= arguments.rounds:
             break
-        for library, variant in field(cell, records, rounds):
-            measure(cell, library, variant, arguments)
+        everyone = [*seen[key(cell)], (performance.OURS, None)]
+        first = rounds % len(everyone)
+        for library, variant in everyone[first:] + everyone[:first]:
+            measure(cell, library, variant, arguments.out, arguments)
 
 
 def grid() -> Iterator[dict]:
@@ -81,49 +95,67 @@ def grid() -> Iterator[dict]:
         yield from ({"task": "fit", "case": case, "dim": 2, "batch": 512, "data": data} for data in TOY)
 
 
-def of_cell(cell: dict, records: list[dict]) -> list[dict]:
-    """The records of one cell."""
-    return [record for record in records if all(record.get(key) == value for key, value in cell.items())]
+def of_cell(cell: dict, results: list[dict]) -> list[dict]:
+    """The results of one cell."""
+    return [result for result in results if all(result.get(name) == value for name, value in cell.items())]
 
 
-def standing(cell: dict, records: list[dict]) -> tuple[int, float]:
+def standing(cell: dict, results: list[dict]) -> tuple[int, float]:
     """How many rounds a cell has had, and how far ahead flowzoo is of what it must be."""
-    records = of_cell(cell, records)
-    rounds = sum(record["peer"] == performance.OURS for record in records)
-    compared = performance.compare(performance.median_of_rounds(records))
+    results = of_cell(cell, results)
+    rounds = sum(result["peer"] == performance.OURS for result in results)
+    compared = performance.compare(performance.median_of_rounds(results))
     return rounds, min((row["ratio"] / row["must"] for row in compared), default=0.0)
 
 
-def field(cell: dict, records: list[dict], rounds: int) -> list[tuple[str, str | None]]:
-    """Who runs in a round, with which variant, in which order: another one starts each time."""
-    ours = (performance.OURS, None)
-    if rounds == 0:
-        libraries = LIBRARIES
-        if cell["task"] == "cold":
-            libraries = ("tfp",)
+def scout(cells: list[dict], end: float, arguments: argparse.Namespace) -> None:
+    """Each of the others once, in each of its variants, in the cells that nobody has looked at."""
+    for cell in cells:
+        if contenders(cell) or time.monotonic() >= end:
+            continue
+        everyone: list[tuple[str, str | None]] = [(library, None) for library in LIBRARIES]
+        if cell["task"] == "cold":  # A cold start is beside plain TFP alone.
+            everyone = [("tfp", None)]
+        elif cell["task"] == "fit":  # The way that trains fastest.
+            trained = scouted({"task": "train", "case": cell["case"], "dim": 6, "batch": 512})
+            everyone = [(row["peer"], row["variant"]) for row in trained]
         elif cell["dim"] == 784:
-            libraries = [library for library, _ in fastest({**cell, "dim": 64, "batch": 512}, records)]
-        return [*((library, None) for library in libraries), ours]
-    everyone = [*fastest(cell, records), ours]
-    first = rounds % len(everyone)
-    return everyone[first:] + everyone[:first]
+            everyone = [*contenders({**cell, "dim": 64, "batch": 512})]
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "results.jsonl"
+            for library, variant in everyone:
+                measure(cell, library, variant, out, arguments)
+            found = [each for each in performance.measured(out) if each.get("value") is not None]
+        rows = records.read(CONTENDERS)
+        for each in found:
+            chosen = {name: each[name] for name in ("peer", "variant", "value", "unit")}
+            rows.append({name: str(cell.get(name, "")) for name in CELL} | chosen)
+        records.write(CONTENDERS, rows)
 
 
-def fastest(cell: dict, records: list[dict]) -> list[tuple[str, str]]:
-    """Of the others, those worth another round, with their variants."""
-    key = "value" if cell["task"] == "fit" else "per_step_ms_median"
-    costs: dict[tuple, list[float]] = defaultdict(list)
-    for record in of_cell(cell, records):
-        if record["peer"] != performance.OURS and record.get("value") is not None:
-            costs[record["peer"], record["variant"]].append(record[key])
-    medians = {other: statistics.median(values) for other, values in costs.items()}
-    order = sorted(medians, key=medians.__getitem__)[:FASTEST]
-    if cell["task"] == "fit":
-        return order
-    return [other for other in order if medians[other] <= NEAR * medians[order[0]]]
+def contenders(cell: dict) -> list[tuple[str, str]]:
+    """Of the others, those worth a round, with their variants, the fastest first."""
+    rows = scouted(cell)
+
+    def near(row):  # Nats have no ratio.
+        return cell["task"] == "fit" or 1 / NEAR <= float(row["value"]) / float(rows[0]["value"]) <= NEAR
+
+    return [(row["peer"], row["variant"]) for row in rows if near(row)][:MOST]
 
 
-def measure(cell: dict, library: str, variant: str | None, arguments: argparse.Namespace) -> None:
+def scouted(cell: dict) -> list[dict[str, str]]:
+    """What scouting measured in a cell, the best first."""
+    rows = [row for row in records.read(CONTENDERS) if tuple(row[name] for name in CELL) == key(cell)]
+    less = cell["task"] in ("cold", "fit")
+    return sorted(rows, key=lambda row: float(row["value"]), reverse=not less)
+
+
+def key(cell: dict) -> tuple[str, ...]:
+    """What names a cell in a CSV."""
+    return tuple(str(cell.get(name, "")) for name in CELL)
+
+
+def measure(cell: dict, library: str, variant: str | None, out: Path, arguments: argparse.Namespace) -> None:
     """One library in one cell, by run_all.py, which appends to the file."""
     command = [
         sys.executable,
@@ -140,7 +172,7 @@ def measure(cell: dict, library: str, variant: str | None, arguments: argparse.N
     command += ["--variant", variant] if variant else []
     if (cell["case"].rstrip("0123456789"), cell["task"]) in PASS_A_COLUMN and cell["dim"] > 6:
         command += ["--skip-variants", "compile"]
-    command += ["--out", str(arguments.out), "--peers"]
+    command += ["--out", str(out), "--peers"]
     command += ["--extra", f"{library}={arguments.flowzoo}"] if library == performance.OURS else [library]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from flowzoo import adapt, loop, reversible
+from flowzoo import adapt, arrays, loop, reversible
 from flowzoo.likelihood_steps import LikelihoodSteps
 
 if keras.backend.backend() != "tensorflow":
@@ -170,8 +170,10 @@ class LikelihoodModel(LikelihoodSteps):
         batch_size = batch_size or self._batch_size_of(x)
         self._set_steps(batch_size, kwargs.get("steps_per_epoch"), kwargs.get("validation_steps"))
         context = _context_for_keras(x, context, kwargs)
-        callbacks = [self._skipped, *_listed(kwargs.pop("callbacks", None))]
-        return super().fit(x, context, batch_size=batch_size, epochs=epochs, callbacks=callbacks, **kwargs)
+        kwargs["callbacks"] = [self._skipped, *_listed(kwargs.pop("callbacks", None))]
+        if batch_size and self._strategy is None:
+            x, context, batch_size = _in_batches(x, context, batch_size, kwargs)
+        return super().fit(x, context, batch_size=batch_size, epochs=epochs, **kwargs)
 
     def evaluate(
         self, x: Any = None, context: Any = None, batch_size: int | None = None, **kwargs: Any
@@ -223,6 +225,24 @@ def _batches_to_check(x, steps_per_epoch):
     """Those of an epoch where data have no end, or none that is known; else all, as later epochs go on."""
     has_no_end = isinstance(x, tf.data.Dataset) and int(x.cardinality()) < 0
     return steps_per_epoch if has_no_end else None
+
+
+def _in_batches(x, context, batch_size, kwargs):
+    """Arrays as batches, in fit's arguments, unless Keras is asked for what it does with arrays alone."""
+    weight, shuffle = kwargs.get("sample_weight"), kwargs.get("shuffle", True)
+    parts = [part for part in (x, context, weight) if part is not None]
+    for_keras = kwargs.get("validation_split") or kwargs.get("class_weight") is not None
+    if for_keras or shuffle not in (True, False) or not arrays.are_arrays(*parts):
+        return x, context, batch_size
+    kwargs.pop("sample_weight", None)
+    kwargs["shuffle"] = False
+    # Not told how many, Keras begins each epoch twice.
+    kwargs.setdefault("steps_per_epoch", math.ceil(len(x) / batch_size))
+    validation = kwargs.get("validation_data")
+    if isinstance(validation, (tuple, list)) and arrays.are_arrays(*validation):
+        size = kwargs.pop("validation_batch_size", None) or batch_size
+        kwargs["validation_data"] = arrays.batches_of(tuple(validation), size)
+    return arrays.batches_of(tuple(parts), batch_size, bool(shuffle)), None, None
 
 
 def _listed(callbacks):

@@ -1,0 +1,64 @@
+"""Arrays in memory as batches: a tf.data pipeline that ends without a wait."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+
+def are_arrays(*parts: Any) -> bool:
+    """Whether these are arrays or tensors, with rows on the first axis."""
+    return all(len(getattr(part, "shape", ())) > 0 for part in parts)
+
+
+def batches_of(parts: tuple, batch_size: int, shuffle: bool = False) -> tf.data.Dataset:
+    """Batches of arrays with the same number of rows, in a new order in each pass if they are shuffled.
+
+    What Keras makes of arrays tunes itself, and stopping what tunes takes up to 0.2 seconds at the end of an
+    epoch.
+
+    Args:
+        parts: Arrays or tensors ``[rows, ...]``.
+        batch_size: Rows of a batch; the last one may have fewer.
+        shuffle: Whether to shuffle; the order follows `tf.random.set_seed`.
+
+    Raises:
+        ValueError: If they differ in their rows.
+
+    Example:
+        >>> import numpy as np
+        >>> [x.numpy().tolist() for (x,) in batches_of((np.arange(5),), 2)]
+        [[0, 1], [2, 3], [4]]
+    """
+    with tf.device("CPU:0"):
+        tensors = tuple(part if tf.is_tensor(part) else tf.constant(np.asarray(part)) for part in parts)
+    counts = [int(tensor.shape[0]) for tensor in tensors]
+    if len(set(counts)) > 1:
+        raise ValueError(f"Data, context and weights must have the same number of rows; got {counts}.")
+    rows = counts[0]
+    count = math.ceil(rows / batch_size)
+
+    def shuffled(seed):
+        return tf.random.experimental.stateless_shuffle(tf.range(rows), seed)
+
+    def batches_in(order):
+        def batch(i):
+            chosen = order[i * batch_size : (i + 1) * batch_size]
+            return tuple(tf.gather(tensor, chosen) for tensor in tensors)
+
+        return tf.data.Dataset.range(count, output_type=tf.int32).map(batch)
+
+    if shuffle:
+        seeds = tf.data.Dataset.random(rerandomize_each_iteration=True).batch(2).take(1)
+        orders = seeds.map(shuffled)
+    else:
+        orders = tf.data.Dataset.from_tensors(tf.range(rows))
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    # They would write the arrays into a graph.
+    options.experimental_optimization.apply_default_optimizations = False
+    batches = orders.flat_map(batches_in).apply(tf.data.experimental.assert_cardinality(count))
+    return batches.prefetch(2).with_options(options)
