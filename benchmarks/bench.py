@@ -93,9 +93,11 @@ def run(arguments: argparse.Namespace) -> dict:
     """One benchmark in this process."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     limit_threads(arguments.threads)
-    import keras
     import numpy as np
     import tensorflow as tf
+
+    tensorflow_s = process_age()
+    import keras
 
     import flowzoo
 
@@ -129,6 +131,7 @@ def run(arguments: argparse.Namespace) -> dict:
         flow.log_prob(x).numpy()
         seconds = process_age()
         parts = {"import_s": import_s, "build_s": build_s - import_s, "first_s": seconds - build_s}
+        parts["tensorflow_s"] = tensorflow_s
         return {**record, "value": seconds, "per_step_ms_median": 1e3 * seconds, "iqr": 0.0, **parts}
     timings = {"train": time_train, "log_prob": time_log_prob, "sample": time_sample}[arguments.task]
     timing = timings(flow, x, arguments)

@@ -47,9 +47,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("results", type=Path, nargs="+", help="JSON lines of run_all.py")
-    medians = median_of_rounds([one for path in parser.parse_args().results for one in measured(path)])
+    results = [one for path in parser.parse_args().results for one in measured(path)]
+    medians = median_of_rounds(results)
     records.write(RESULTS, medians)
-    replace_between_markers("performance", page(medians))
+    replace_between_markers("performance", "\n".join([page(medians), *cold_parts(results)]))
     if MEMORY.exists():
         replace_between_markers("memory", memory_table(records.read(MEMORY)))
     if VARIANTS.exists():
@@ -159,6 +160,21 @@ def page(medians: list[dict]) -> str:
             mean = math.exp(statistics.fmean(map(math.log, vectors)))
             lines += [f"Geometric mean of the rows whose bound is 1: **{mean:.2f}x**.", ""]
     return "\n".join(lines)
+
+
+def cold_parts(results: list[dict]) -> list[str]:
+    """Where the seconds of a cold start go; what flowzoo imports when it builds counts as building."""
+    head = ["case", "", "imports", "of them TensorFlow", "building the flow", "the first density"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    cold = [result for result in results if result["task"] == "cold" and result.get("value") is not None]
+    for case, peer in sorted({(result["case"], result["peer"]) for result in cold}):
+        rounds = [result for result in cold if (result["case"], result["peer"]) == (case, peer)]
+        seconds = [
+            f"{statistics.median(result[part] for result in rounds):.2f} s" if part in rounds[0] else ""
+            for part in ("import_s", "tensorflow_s", "build_s", "first_s")
+        ]
+        lines.append("| " + " | ".join([case, peer, *seconds]) + " |")
+    return [*lines, ""] if cold else []
 
 
 def table(rows: list[dict]) -> list[str]:

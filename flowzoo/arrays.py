@@ -34,7 +34,9 @@ def batches_of(parts: tuple, batch_size: int, shuffle: bool = False) -> tf.data.
         [[0, 1], [2, 3], [4]]
     """
     with tf.device("CPU:0"):
-        tensors = tuple(part if tf.is_tensor(part) else tf.constant(np.asarray(part)) for part in parts)
+        tensors = tuple(
+            tf.identity(part) if tf.is_tensor(part) else tf.constant(np.asarray(part)) for part in parts
+        )
     counts = [int(tensor.shape[0]) for tensor in tensors]
     if len(set(counts)) > 1:
         raise ValueError(f"Data, context and weights must have the same number of rows; got {counts}.")

@@ -171,7 +171,7 @@ class LikelihoodModel(LikelihoodSteps):
         self._set_steps(batch_size, kwargs.get("steps_per_epoch"), kwargs.get("validation_steps"))
         context = _context_for_keras(x, context, kwargs)
         kwargs["callbacks"] = [self._skipped, *_listed(kwargs.pop("callbacks", None))]
-        if batch_size and self._strategy is None:
+        if batch_size:
             x, context, batch_size = _in_batches(x, context, batch_size, kwargs)
         return super().fit(x, context, batch_size=batch_size, epochs=epochs, **kwargs)
 

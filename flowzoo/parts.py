@@ -15,8 +15,8 @@ from typing import Any
 import tensorflow as tf
 
 # Fewer images than this are not worth a program of their own in training; nor is a part of a batch of vectors
-# with less than this of rows times weights worth its share in the time to compile.
-_LEAST_IMAGES, _LEAST_WORK = 8, 2**23
+# with less than this of rows times weights worth its share in the time to compile, nor are many parts.
+_LEAST_IMAGES, _LEAST_WORK, _MOST_IN_A_PROGRAM = 8, 2**23, 4
 
 _share = contextvars.ContextVar[tuple[Any, int] | None]("flowzoo_share", default=None)
 
@@ -79,7 +79,8 @@ class MeanOverParts:
     @classmethod
     def of_vectors(cls, compute: Callable, most: int, weights: int) -> MeanOverParts:
         """For small networks of so many weights: all parts in the program that is being traced."""
-        return cls(compute, most, -(-_LEAST_WORK // max(weights, 1)), compiled=False)
+        least = -(-_LEAST_WORK // max(weights, 1))
+        return cls(compute, min(most, _MOST_IN_A_PROGRAM), least, compiled=False)
 
     def __call__(self, *batch):
         """The means over the whole batch, and its weight; in a graph."""
