@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Sequence
@@ -234,7 +235,10 @@ class Flow(LikelihoodModel):
         seed = checks.as_numbers(seed, n, "seed", whole=True)
         seeds = random.row_seeds(int(seed), n) if seed.ndim == 0 else seed
         temperature = checks.as_numbers(temperature, n, "temperature")
-        temperature = tf.constant(np.broadcast_to(temperature, [n]), self.variable_dtype)
+        if temperature.ndim == 0:
+            temperature = _for_each_row(float(temperature), n, self.variable_dtype)
+        else:
+            temperature = tf.constant(temperature, self.variable_dtype)
         seeds = tf.constant(seeds, tf.int64)
         context = checks.as_context(context, self.context_shape, n, self.variable_dtype)
         return self._row_function("sample", self.sample_rows)(*_present(seeds, temperature, context))
@@ -364,6 +368,13 @@ class Flow(LikelihoodModel):
         for key in ("transforms", "preprocessing"):
             config[key] = [deserialize(layer) for layer in config[key]]
         return cls(**config)
+
+
+@functools.lru_cache(maxsize=2)
+def _for_each_row(number, rows, dtype):
+    """``[rows]`` times a number; kept, for making it takes as long as the samples of a small flow."""
+    with tf.init_scope():
+        return tf.constant(np.full([rows], number), dtype)
 
 
 def _present(*tensors):
