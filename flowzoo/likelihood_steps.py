@@ -87,7 +87,10 @@ class LikelihoodSteps(keras.Model):
                 return
             self.optimizer.build(self.trainable_variables)
             if way == "loop":
-                self.train_function = self._step_loop(self._gradients, self._descend)
+                means = parts.MeanOverParts.of_vectors(
+                    self._of_batch(self._gradients), self._most_parts(), self.count_params()
+                )
+                self.train_function = self._step_loop(lambda *batch: self._descend(*means(*batch)))
             else:
                 self.train_function = self._filled_steps(self._gradients, self._descend)
 
@@ -100,7 +103,8 @@ class LikelihoodSteps(keras.Model):
             if way == "replicas":
                 self.test_function = self._replica_loop(LikelihoodSteps.test_step, self._replicas_test_step())
             elif way == "loop":
-                self.test_function = self._step_loop(self._mean_loss, self._note)
+                # Whole: what has no gradients XLA runs no faster in parts.
+                self.test_function = self._step_loop(self._of_batch(self.test_step))
             else:
                 self.test_function = self._filled_steps(self._mean_loss, self._note)
 
@@ -198,11 +202,8 @@ class LikelihoodSteps(keras.Model):
         return "filled" if self._convnets() and not xla.on_gpu() else "loop"
 
     # -- with XLA on one device ------------------------------------------------------------
-    def _step_loop(self, compute, finish):
-        means = parts.MeanOverParts.of_vectors(
-            self._of_batch(compute), self._most_parts(), self.count_params()
-        )
-        return loop.StepLoop(lambda *batch: finish(*means(*batch)), self._logs, self.steps_per_execution)
+    def _step_loop(self, step):
+        return loop.StepLoop(step, self._logs, self.steps_per_execution)
 
     def _filled_steps(self, compute, finish):
         means = parts.MeanOverParts.of_images(self._of_batch(compute), self._most_parts())
