@@ -8,8 +8,8 @@ Every measurement is one of the peers' run_all.py, with nothing else running. Sc
 in each of its variants, in every cell, and keeps the fastest variant of each in benchmarks/contenders.csv. It
 takes an hour and a half, hardly depends on the machine, and need not be done again. Rounds are of flowzoo and
 of the one or two libraries that scouting saw near the fastest. Cells with the fewest rounds come first, of
-these the closest races. What the files hold counts, so that both can be stopped and started again; the rounds
-should be one machine's.
+these the closest races; a race that is settled after three rounds gets its others when nothing else is left.
+What the files hold counts, so that both can be stopped and started again; the rounds should be one machine's.
 
 Two things save hours. Where a pass a column is the only way of the others, torch.compile, which unrolls all
 passes, runs at D = 6 alone. At D = 784 the libraries run that were the fastest at D = 64.
@@ -36,6 +36,8 @@ TOY = ("two_moons", "pinwheel", "checkerboard")
 COMMAND = ".peers/flowzoo/bin/python benchmarks/bench.py --variant default"
 # How many of the others run in the rounds, and how much slower than the fastest of them they may be.
 MOST, NEAR = 2, 1.25
+# A race is settled after so many rounds with flowzoo so many times ahead of its bound.
+SETTLED_AFTER, SETTLED_BY = 3, 1.5
 CONTENDERS = performance.ROOT / "benchmarks/contenders.csv"
 CELL = ("task", "case", "dim", "batch", "data")
 
@@ -70,9 +72,11 @@ def main() -> None:
         raise SystemExit(f"{unseen} of {len(cells)} cells have no contenders yet: run with --scout first.")
     while time.monotonic() < end:
         results = performance.measured(arguments.out) if arguments.out.exists() else []
-        rounds, _, cell = min(((*standing(cell, results), cell) for cell in cells), key=lambda each: each[:2])
-        if rounds >= arguments.rounds:
+        standings = [(standing(cell, results), cell) for cell in cells]
+        ahead = [each for each in standings if each[0][1] < arguments.rounds]
+        if not ahead:
             break
+        (_, rounds, _), cell = min(ahead, key=lambda each: each[0])
         everyone = [*seen[key(cell)], (performance.OURS, None)]
         first = rounds % len(everyone)
         for library, variant in everyone[first:] + everyone[:first]:
@@ -100,12 +104,13 @@ def of_cell(cell: dict, results: list[dict]) -> list[dict]:
     return [result for result in results if all(result.get(name) == value for name, value in cell.items())]
 
 
-def standing(cell: dict, results: list[dict]) -> tuple[int, float]:
-    """How many rounds a cell has had, and how far ahead flowzoo is of what it must be."""
+def standing(cell: dict, results: list[dict]) -> tuple[bool, int, float]:
+    """Whether a race is settled, how many rounds it has had, and how far flowzoo is ahead of its bound."""
     results = of_cell(cell, results)
     rounds = sum(result["peer"] == performance.OURS for result in results)
     compared = performance.compare(performance.median_of_rounds(results))
-    return rounds, min((row["ratio"] / row["must"] for row in compared), default=0.0)
+    lead = min((row["ratio"] / row["must"] for row in compared), default=0.0)
+    return rounds >= SETTLED_AFTER and lead >= SETTLED_BY, rounds, lead
 
 
 def scout(cells: list[dict], end: float, arguments: argparse.Namespace) -> None:

@@ -19,6 +19,9 @@ if keras.backend.backend() != "tensorflow":
         "environment variable KERAS_BACKEND=tensorflow before anything imports Keras."
     )
 
+# What fit gives Keras as one pipeline of batches, where it is given arrays.
+_OF_ARRAYS = ("x", "y", "sample_weight", "batch_size")
+
 
 class LikelihoodModel(LikelihoodSteps):
     """A Keras model trained by maximum likelihood on raw data.
@@ -169,11 +172,10 @@ class LikelihoodModel(LikelihoodSteps):
             kwargs.setdefault("shuffle", False)
         batch_size = batch_size or self._batch_size_of(x)
         self._set_steps(batch_size, kwargs.get("steps_per_epoch"), kwargs.get("validation_steps"))
-        context = _context_for_keras(x, context, kwargs)
         kwargs["callbacks"] = [self._skipped, *_listed(kwargs.pop("callbacks", None))]
-        if batch_size:
-            x, context, batch_size = _in_batches(x, context, batch_size, kwargs)
-        return super().fit(x, context, batch_size=batch_size, epochs=epochs, **kwargs)
+        context = _context_for_keras(x, context, kwargs)
+        for_keras = {"x": x, "y": context, "batch_size": batch_size, "epochs": epochs, **kwargs}
+        return super().fit(**_in_batches(for_keras) if batch_size else for_keras)
 
     def evaluate(
         self, x: Any = None, context: Any = None, batch_size: int | None = None, **kwargs: Any
@@ -227,22 +229,22 @@ def _batches_to_check(x, steps_per_epoch):
     return steps_per_epoch if has_no_end else None
 
 
-def _in_batches(x, context, batch_size, kwargs):
-    """Arrays as batches, in fit's arguments, unless Keras is asked for what it does with arrays alone."""
-    weight, shuffle = kwargs.get("sample_weight"), kwargs.get("shuffle", True)
-    parts = [part for part in (x, context, weight) if part is not None]
-    for_keras = kwargs.get("validation_split") or kwargs.get("class_weight") is not None
-    if for_keras or shuffle not in (True, False) or not arrays.are_arrays(*parts):
-        return x, context, batch_size
-    kwargs.pop("sample_weight", None)
-    kwargs["shuffle"] = False
+def _in_batches(for_keras):
+    """Fit's arguments with batches for arrays, unless Keras is asked for what it does with arrays alone."""
+    given = dict(for_keras)
+    rows, context, weight, batch_size = (given.pop(name, None) for name in _OF_ARRAYS)
+    parts = tuple(part for part in (rows, context, weight) if part is not None)
+    shuffle, validation = given.get("shuffle", True), given.get("validation_data")
+    of_arrays = given.get("validation_split") or given.get("class_weight") is not None
+    if of_arrays or shuffle not in (True, False) or not arrays.are_arrays(*parts):
+        return for_keras
+    given |= {"x": arrays.batches_of(parts, batch_size, bool(shuffle)), "shuffle": False}
     # Not told how many, Keras begins each epoch twice.
-    kwargs.setdefault("steps_per_epoch", math.ceil(len(x) / batch_size))
-    validation = kwargs.get("validation_data")
+    given["steps_per_epoch"] = given.get("steps_per_epoch") or math.ceil(len(rows) / batch_size)
     if isinstance(validation, (tuple, list)) and arrays.are_arrays(*validation):
-        size = kwargs.pop("validation_batch_size", None) or batch_size
-        kwargs["validation_data"] = arrays.batches_of(tuple(validation), size)
-    return arrays.batches_of(tuple(parts), batch_size, bool(shuffle)), None, None
+        size = given.pop("validation_batch_size", None) or batch_size
+        given["validation_data"] = arrays.batches_of(tuple(validation), size)
+    return given
 
 
 def _listed(callbacks):
