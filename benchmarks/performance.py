@@ -26,7 +26,7 @@ from flowzoo.provenance import machine
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, RESULTS = ROOT / "docs/performance.md", ROOT / "benchmarks/results.csv"
 MEMORY, PIPELINE = ROOT / "benchmarks/memory.csv", ROOT / "benchmarks/pipeline.csv"
-VARIANTS = ROOT / "benchmarks/variants.csv"
+VARIANTS, COLDSTART = ROOT / "benchmarks/variants.csv", ROOT / "benchmarks/coldstart.csv"
 PICTURE = ROOT / "docs/images/performance.png"
 OURS = "flowzoo"
 COLUMNS = ("task", "case", "dim", "data", "peer", "variant", "rounds", "value", "unit", "version")
@@ -53,6 +53,8 @@ def main() -> None:
     replace_between_markers("performance", "\n".join([page(medians), *cold_parts(results)]))
     if MEMORY.exists():
         replace_between_markers("memory", memory_table(records.read(MEMORY)))
+    if COLDSTART.exists():
+        replace_between_markers("coldstart", parts_table(records.read(COLDSTART)))
     if VARIANTS.exists():
         replace_between_markers("variants", variants_table(records.read(VARIANTS)))
     if PIPELINE.exists():
@@ -242,6 +244,15 @@ def variants_table(rows: list[dict]) -> str:
     head = ["work", "case", "D", "default", "XLA", "graph", "one step a call", "default / fastest"]
     lines = [within + "; in the others:", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     return "\n".join([*lines, *["| " + " | ".join(row.values()) + " |" for row in slow]])
+
+
+def parts_table(rows: list[dict]) -> str:
+    """What benchmarks/coldstart.py measured, and its sums."""
+    cases = [name for name in rows[0] if name != "part"]
+    lines = ["| milliseconds | " + " | ".join(cases) + " |", "|---" * (1 + len(cases)) + "|"]
+    lines += ["| " + " | ".join(row.values()) + " |" for row in rows]
+    sums = [f"**{sum(float(row[case]) for row in rows):.0f}**" for case in cases]
+    return "\n".join([*lines, "| " + " | ".join(["sum", *sums]) + " |"])
 
 
 def memory_table(rows: list[dict]) -> str:

@@ -11,8 +11,8 @@ class Conditioner(keras.layers.Layer):
     """Maps the identity part of an event, and a context, to parameters.
 
     A subclass writes `create_weights` and `call(x, context=None, training=False)`. Its last layer
-    starts at zero, so that a new flow is near the identity. Under a mixed policy it runs in the compute
-    dtype; the caller casts the result.
+    starts at zero, so that a new flow is near the identity; dense hidden layers start `spread_out`. Under
+    a mixed policy it runs in the compute dtype; the caller casts the result.
     """
 
     built: bool
@@ -57,3 +57,12 @@ class Conditioner(keras.layers.Layer):
     def sublayer_options(self) -> dict:
         """Keyword arguments that every sublayer gets."""
         return {"dtype": self.dtype_policy}
+
+
+def spread_out(inputs: int) -> keras.initializers.Initializer:
+    """For a hidden layer's kernel, and another for its bias: uniform within 1/sqrt(inputs), as in PyTorch.
+
+    With biases at zero all ReLUs of a first layer bend at zero, so that a network of one column starts as
+    two straight lines, and is slow to learn where to bend (docs/adr/0013).
+    """
+    return keras.initializers.RandomUniform(-(inputs**-0.5), inputs**-0.5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from flowzoo.conditioners.base import Conditioner
+from flowzoo.conditioners.base import Conditioner, spread_out
 from flowzoo.conditioners.dropout import Dropout
 from flowzoo.conditioners.weight_norm import WeightNorm
 
@@ -47,7 +47,8 @@ class MLP(Conditioner):
         self.hidden = []
         width = input_shape[0]
         for units in self.hidden_units:
-            layer = keras.layers.Dense(units, kernel_initializer="he_normal", **options)
+            start = {"kernel_initializer": spread_out(width), "bias_initializer": spread_out(width)}
+            layer = keras.layers.Dense(units, **start, **options)
             layer = WeightNorm(layer, **options) if self.weight_norm else layer
             self.hidden.append(self.build_sublayer(layer, (width,)))
             width = units

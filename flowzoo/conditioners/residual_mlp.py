@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from flowzoo.conditioners.base import Conditioner
+from flowzoo.conditioners.base import Conditioner, spread_out
 from flowzoo.conditioners.dropout import Dropout
 
 
@@ -53,10 +53,10 @@ class ResidualMLP(Conditioner):
                 f"ResidualMLP needs vectors; got event shape {input_shape}. Use ConvNet for images."
             )
         options = self.sublayer_options()
-        self.first = self._dense(self.units, "he_normal", input_shape)
+        self.first = self._dense(self.units, input_shape, spread_out)
         hidden = (self.units,)
         self.inner = [
-            (self._dense(self.units, "he_normal", hidden), self._dense(self.units, _small(), hidden))
+            (self._dense(self.units, hidden, spread_out), self._dense(self.units, hidden, _small))
             for _ in range(self.blocks)
         ]
         self.context_layer = None
@@ -65,11 +65,12 @@ class ResidualMLP(Conditioner):
             layer = keras.layers.Dense(self.units, use_bias=False, **options)
             self.context_layer = self.build_sublayer(layer, context_shape)
         self.drop = Dropout(self.dropout, **options) if self.dropout else None
-        self.last = self._dense(output_shape[-1], "zeros", hidden)
+        self.last = self._dense(output_shape[-1], hidden, lambda inputs: keras.initializers.Zeros())
 
-    def _dense(self, units, initializer, input_shape):
-        layer = keras.layers.Dense(units, kernel_initializer=initializer, **self.sublayer_options())
-        return self.build_sublayer(layer, input_shape)
+    def _dense(self, units, input_shape, start):
+        kernel, bias = start(*input_shape), start(*input_shape)
+        options = {"kernel_initializer": kernel, "bias_initializer": bias, **self.sublayer_options()}
+        return self.build_sublayer(keras.layers.Dense(units, **options), input_shape)
 
     def call(self, x, context=None, training=False):
         h = self.first(x)
@@ -92,6 +93,6 @@ class ResidualMLP(Conditioner):
         }
 
 
-def _small():
+def _small(inputs):
     """For the second layer of a block, so that a new network does not grow with its depth."""
     return keras.initializers.RandomUniform(-1e-3, 1e-3)
