@@ -22,6 +22,15 @@ def test_it_starts_at_zero(rng):
     np.testing.assert_array_equal(mlp((8, 8), moved=False)(rng.normal(size=(4, 3))), np.zeros((4, 2)))
 
 
+def test_hidden_units_bend_at_different_places():
+    first, second = mlp((64, 64), inputs=1, moved=False).hidden
+    places = -first.bias.numpy() / first.kernel.numpy()[0]
+    assert np.abs(first.bias).max() <= 1.0
+    assert (np.abs(places) < 1.0).mean() == pytest.approx(0.5, abs=0.2)
+    assert len(np.unique(places)) == 64
+    assert np.abs(second.kernel).max() <= 1 / 8
+
+
 def test_it_is_the_composition_of_its_layers(rng):
     network = mlp((8, 5), activation="tanh", context=2)
     x, context = rng.normal(size=(4, 3)).astype("f"), rng.normal(size=(4, 2)).astype("f")
