@@ -109,7 +109,7 @@ def test_the_preset_has_the_weights_of_the_best_epoch(tmp_path):
         data={"source": "two_moons", "train": "train[:512]", "validation": split, "test": "test[:64]"},
         # A rate so high that the last epoch is not the best.
         training={
-            "epochs": 8,
+            "epochs": 6,
             "learning_rate": 2.0,
             "schedule": "constant",
             "jit_compile": False,
