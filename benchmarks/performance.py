@@ -226,8 +226,12 @@ def draw(medians: list[dict]) -> None:
             axes.grid(alpha=0.3)
             if not peers:
                 axes.set_axis_off()
-    lines, labels = grid[1, 0].get_legend_handles_labels()
-    figure.legend(lines, labels, loc="outside upper center", ncols=len(labels))
+    drawn = {}
+    for axes in figure.axes:
+        lines, labels = axes.get_legend_handles_labels()
+        drawn |= dict(zip(labels, lines, strict=True))
+    shown = sorted(drawn, key=lambda label: (label == OURS, label))
+    figure.legend([drawn[label] for label in shown], shown, loc="outside upper center", ncols=len(shown))
     for axes in grid[-1]:
         axes.set_xlabel("D")
     for axes in grid[:, 0]:
