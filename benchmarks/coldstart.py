@@ -23,9 +23,10 @@ import bench
 import records
 
 CASES = {"realnvp": 6, "maf": 6, "nsf": 6, "glow": 1024}
-# Packages below this many milliseconds in all cases are shown together.
+# Packages below this many milliseconds in a case are summed up there.
 LEAST = 15.0
 TENSORFLOW, BUILD, FIRST = "tensorflow", "build", "first"
+IMPORT, LAYERS, DENSITY = "Python and `import tensorflow`", "building the layers", "first density"
 IMPORTED = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s*([\w.]+)")
 
 
@@ -49,19 +50,20 @@ def main() -> None:
 def case_parts(case: str, runs: int) -> dict[str, float]:
     """The milliseconds of each part, in order."""
     measured = [measure(case, "default") for _ in range(runs)]
-    traced = statistics.median(measure(case, "graph")["first density"] for _ in range(runs))
+    traced = statistics.median(measure(case, "graph")[DENSITY] for _ in range(runs))
     parts = {part: statistics.median(run.get(part, 0.0) for run in measured) for part in measured[0]}
-    first = parts.pop("first density")
-    ends = ("Python and `import tensorflow`", "building the layers")
-    packages = {part: spent for part, spent in parts.items() if part not in ends and spent >= LEAST}
-    others = sum(spent for part, spent in parts.items() if part not in (*ends, *packages))
+    first = parts.pop(DENSITY)
+    packages = {
+        part: spent for part, spent in parts.items() if part not in (IMPORT, LAYERS) and spent >= LEAST
+    }
+    others = sum(spent for part, spent in parts.items() if part not in (IMPORT, LAYERS, *packages))
     return {
-        ends[0]: parts[ends[0]],
+        IMPORT: parts[IMPORT],
         **{f"`{name}`": spent for name, spent in sorted(packages.items(), key=lambda each: -each[1])},
         "other packages": others,
-        ends[1]: parts[ends[1]],
-        "first density: tracing and running, as a graph": min(traced, first),
-        "first density: what XLA adds": max(0.0, first - traced),
+        LAYERS: parts[LAYERS],
+        f"{DENSITY}: tracing and running, as a graph": min(traced, first),
+        f"{DENSITY}: what XLA adds": max(0.0, first - traced),
     }
 
 
@@ -81,10 +83,10 @@ def measure(case: str, variant: str) -> dict[str, float]:
             packages[found[2].partition(".")[0]] += spent
             imports[stage] += spent
     return {
-        "Python and `import tensorflow`": ends[TENSORFLOW],
+        IMPORT: ends[TENSORFLOW],
         **packages,
-        "building the layers": ends[BUILD] - ends[TENSORFLOW] - imports[BUILD],
-        "first density": ends[FIRST] - ends[BUILD] - imports[FIRST],
+        LAYERS: ends[BUILD] - ends[TENSORFLOW] - imports[BUILD],
+        DENSITY: ends[FIRST] - ends[BUILD] - imports[FIRST],
     }
 
 
