@@ -13,6 +13,7 @@ early or once more, and masks keep them from being used.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from flowzoo import xla
 from flowzoo.conditioners.made import MADE, Weights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Stage:
     """The units between two products, ascending by the step that computes them.
 
@@ -33,39 +34,40 @@ class _Stage:
         shift: The step of the first.
         steps: Over how many steps they are spread, evenly.
         width: Of the window of one step.
-        block_width: Of the window of one block.
+        windows: The units in each block's window, ``[blocks, units]``.
+        own: Which of these belong to the block.
     """
 
     units: int
     shift: int
     steps: int
     width: int
-    block_width: int
+    windows: np.ndarray
+    own: np.ndarray
 
     @classmethod
     def of(cls, units, shift, steps, columns, block):
-        """Finds the widths."""
+        """Finds the windows."""
         first = np.clip(_first(np.arange(columns + block), units, shift, steps), 0, units)
-        starts = np.arange(0, columns, block)
-        return cls(
-            units,
-            shift,
-            steps,
-            width=max(1, int(np.diff(first[: columns + 1]).max())),
-            block_width=max(1, int((first[starts + block] - first[starts]).max())),
-        )
+        begins = np.arange(0, columns, block)
+        width = max(1, int((first[begins + block] - first[begins]).max()))
+        windows = np.minimum(first[begins], units - width)[:, None] + np.arange(width)
+        own = (windows >= first[begins, None]) & (windows < first[begins + block, None])
+        return cls(units, shift, steps, max(1, int(np.diff(first[: columns + 1]).max())), windows, own)
 
-    def first(self, i):
-        """The first unit of step i."""
-        return tf.clip_by_value(_first(i, self.units, self.shift, self.steps), 0, self.units)
+    @property
+    def block_width(self):
+        """Of the window of one block."""
+        return self.windows.shape[1]
 
     def start(self, i):
         """Where the window of step i starts."""
-        return tf.minimum(self.first(i), self.units - self.width)
+        first = tf.clip_by_value(_first(i, self.units, self.shift, self.steps), 0, self.units)
+        return tf.minimum(first, self.units - self.width)
 
-    def block_start(self, i):
-        """Where the window of the block that begins with step i starts."""
-        return tf.minimum(self.first(i), self.units - self.block_width)
+    def block_start(self, b):
+        """Where the window of block b starts."""
+        return tf.gather(self.windows[:, 0].astype(np.int32), b)
 
 
 def _first(i, units, shift, steps):
@@ -86,6 +88,8 @@ class _Sweep:
         columns = _Stage.of(self.columns, 0, self.columns, *self._sizes)
         parameters = _Stage.of(self.columns * made.parameters, 0, self.columns, *self._sizes)
         self.stages = [columns, *hidden, parameters]
+        degrees = [*made.degrees[:-1], np.repeat(np.arange(made.columns), made.parameters)]
+        self._seen = [_seen(*each) for each in itertools.pairwise(zip(self.stages, degrees, strict=True))]
 
     @property
     def _sizes(self):
@@ -105,22 +109,36 @@ class _Sweep:
         """``[units of a block, rows]``."""
         return tf.zeros([self.stages[stage].block_width, count], self.dtype)
 
-    def own(self, stage, i):
-        """Which units of its window belong to the block that begins with step i: ``[units, 1]``."""
-        stage = self.stages[stage]
-        unit = stage.block_start(i) + tf.range(stage.block_width)
-        inside = (unit >= stage.first(i)) & (unit < stage.first(i + self.block))
-        return tf.cast(inside, self.dtype)[:, None]
+    def own(self, stage, b):
+        """Which units of its window belong to block b: ``[units, 1]``."""
+        return tf.gather(tf.constant(self.stages[stage].own, self.dtype), b)[:, None]
 
-    def local(self, stage, begin, i):
-        """Where the window of step i starts within the window of the block that begins with `begin`."""
-        stage = self.stages[stage]
-        return tf.minimum(stage.start(i) - stage.block_start(begin), stage.block_width - stage.width)
+    def own_kernel(self, k, b):
+        """The masked kernel between units of block b.
 
-    def add(self, buffer, stage, begin, values):
+        What comes from other blocks needs no mask: units see all of the earlier ones.
+        """
+        of, to = self.stages[k], self.stages[k + 1]
+        start = [of.block_start(b), to.block_start(b)]
+        kernel = tf.slice(self.kernels[k], start, [of.block_width, to.block_width])
+        return kernel * tf.gather(tf.constant(self._seen[k], self.dtype), b)
+
+    def local(self, stage, b, i):
+        """Where the window of step i starts within the window of block b."""
+        stage = self.stages[stage]
+        return tf.minimum(stage.start(i) - stage.block_start(b), stage.block_width - stage.width)
+
+    def add(self, buffer, stage, b, values):
         """Adds to the window of a block."""
-        start = self.stages[stage].block_start(begin)
+        start = self.stages[stage].block_start(b)
         return write(buffer, start, read(buffer, start, self.stages[stage].block_width) + values)
+
+
+def _seen(of, to):
+    """Which units of one stage those of the next see within each block: ``[blocks, units, units]``."""
+    (of, before), (to, after) = of, to
+    seen = before[of.windows][:, :, None] <= after[to.windows][:, None, :]
+    return seen & of.own[:, :, None] & to.own[:, None, :]
 
 
 def read(tensor, start, size):
@@ -154,7 +172,6 @@ class ForwardSweep(_Sweep):
     def __init__(self, made: MADE, weights: Weights, context, map_column: Callable):
         super().__init__(made, weights)
         self._map_column = map_column
-        self._transposed = [tf.transpose(kernel) for kernel in self.kernels]
         biases = [*weights.biases[:-1], self._by_column(weights.biases[-1])]
         self._offsets = [bias[:, None] for bias in biases]
         for k, kernel in enumerate(weights.context_kernels):
@@ -181,17 +198,17 @@ class ForwardSweep(_Sweep):
     def _block(self, b, far, count, log_det, finished):
         """One block of columns, from and to the log-det and the finished units."""
         begin = b * self.block
-        own = [self.own(k, begin) for k in range(len(self.kernels))]
-        bases = [self._base(k, begin, finished[k]) for k in range(len(self.kernels))]
-        kernels = [self._own_kernel(k, begin, own[k]) for k in range(len(self.kernels))]
+        own = [self.own(k, b) for k in range(len(self.kernels))]
+        bases = [self._base(k, b, finished[k]) for k in range(len(self.kernels))]
+        kernels = [tf.transpose(self.own_kernel(k, b)) for k in range(len(self.kernels))]
 
         def step(i, log_det, known, *hidden):
             units = [tf.cast(known, self.dtype), *hidden]
 
             def product(k, h):
                 if k > 0:
-                    units[k] = write(units[k], self.local(k, begin, i), h)
-                start, width = self.local(k + 1, begin, i), self.stages[k + 1].width
+                    units[k] = write(units[k], self.local(k, b, i), h)
+                start, width = self.local(k + 1, b, i), self.stages[k + 1].width
                 return tf.linalg.matmul(read(kernels[k], start, width), units[k]) + read(
                     bases[k], start, width
                 )
@@ -200,7 +217,7 @@ class ForwardSweep(_Sweep):
             # [parameters, rows] to [rows, parameters, 1].
             parameters = tf.transpose(parameters)[:, :, None]
             column, part = self._map_column(parameters, tf.transpose(read(far, i, 1)))
-            known = write(known, self.local(0, begin, i), tf.transpose(column))
+            known = write(known, self.local(0, b, i), tf.transpose(column))
             return i + 1, log_det + part, known, *units[1:]
 
         known = tf.zeros([self.stages[0].block_width, count], far.dtype)
@@ -214,24 +231,17 @@ class ForwardSweep(_Sweep):
         if self.blocks == 1:
             return log_det, *units
         return log_det, *[
-            self.add(finished[k], k, begin, tf.cast(own[k], units[k].dtype) * units[k])
-            for k in range(len(units))
+            self.add(finished[k], k, b, tf.cast(own[k], units[k].dtype) * units[k]) for k in range(len(units))
         ]
 
-    def _base(self, k, begin, finished):
+    def _base(self, k, b, finished):
         """What the block's units get from bias, context and the blocks before."""
-        start, width = self.stages[k + 1].block_start(begin), self.stages[k + 1].block_width
+        start, width = self.stages[k + 1].block_start(b), self.stages[k + 1].block_width
         offset = read(self._offsets[k], start, width)
         if self.blocks == 1:
             return offset + tf.zeros_like(finished[:1], self.dtype)
-        kernel = read(self._transposed[k], start, width)
-        return tf.linalg.matmul(kernel, tf.cast(finished, self.dtype)) + offset
-
-    def _own_kernel(self, k, begin, own):
-        """The kernel from the block's units to the block's units."""
-        to, of = self.stages[k + 1], self.stages[k]
-        start = [to.block_start(begin), of.block_start(begin)]
-        return tf.slice(self._transposed[k], start, [to.block_width, of.block_width]) * tf.transpose(own)
+        kernel = tf.slice(self.kernels[k], [0, start], [self.stages[k].units, width])
+        return tf.linalg.matmul(kernel, tf.cast(finished, self.dtype), transpose_a=True) + offset
 
 
 class ReverseSweep(_Sweep):
@@ -271,29 +281,29 @@ class ReverseSweep(_Sweep):
     def _block(self, b, v, count, finished):
         """One block of columns, from and to w and the gradients of the finished units."""
         begin, products = b * self.block, len(self.kernels)
-        own = [self.own(k, begin) for k in range(products + 1)]
-        bases = [self._base(k, begin, finished[k + 1]) for k in range(products)]
-        kernels = [self._own_kernel(k, begin, own[k + 1]) for k in range(products)]
+        own = [self.own(k, b) for k in range(products + 1)]
+        bases = [self._base(k, b, finished[k + 1]) for k in range(products)]
+        kernels = [self.own_kernel(k, b) for k in range(products)]
 
         def back(k, i, gradient):
             """From the gradient of product k's outputs to that of the inputs of step i."""
-            start, width = self.local(k, begin, i), self.stages[k].width
+            start, width = self.local(k, b, i), self.stages[k].width
             return tf.linalg.matmul(read(kernels[k], start, width), gradient) + read(bases[k], start, width)
 
         def step(i, w, *of_later):
             gradients = [None, *of_later]
 
             def product(k, h):
-                gradients[k + 1] = write(gradients[k + 1], self.local(k + 1, begin, i), h)
+                gradients[k + 1] = write(gradients[k + 1], self.local(k + 1, b, i), h)
                 return back(k, i, gradients[k + 1])
 
             from_later = tf.cast(back(0, i, gradients[1]), v.dtype)
             column = (read(v, i, 1) - from_later) / read(self._by_known, i, 1)
             parameters = self.stages[products]
             h = tf.cast(column * read(self._by_parameters, parameters.start(i), parameters.width), self.dtype)
-            h = self._through_network(product, h, begin, i)
-            gradients[1] = write(gradients[1], self.local(1, begin, i), h)
-            return i - 1, write(w, self.local(0, begin, i), column), *gradients[1:]
+            h = self._through_network(product, h, b, i)
+            gradients[1] = write(gradients[1], self.local(1, b, i), h)
+            return i - 1, write(w, self.local(0, b, i), column), *gradients[1:]
 
         w = tf.zeros([self.stages[0].block_width, count], v.dtype)
         units = [self.block_zeros(k, count) for k in range(1, products + 1)]
@@ -306,17 +316,17 @@ class ReverseSweep(_Sweep):
         if self.blocks == 1:
             return units
         return [
-            self.add(finished[k], k, begin, tf.cast(own[k], units[k].dtype) * units[k])
+            self.add(finished[k], k, b, tf.cast(own[k], units[k].dtype) * units[k])
             for k in range(products + 1)
         ]
 
-    def _through_network(self, product, h, begin, i):
+    def _through_network(self, product, h, b, i):
         """Back through the network at step i: from the parameters' gradient to the first product's."""
 
         def through(k, h):
             """Through product k and the activation before it."""
             stage = self.stages[k]
-            start = stage.block_start(begin) + self.local(k, begin, i)
+            start = stage.block_start(b) + self.local(k, b, i)
             return product(k, h) * read(self._slopes[k - 1], start, stage.width)
 
         last = len(self.kernels) - 1
@@ -329,15 +339,9 @@ class ReverseSweep(_Sweep):
             h = through(k, h)
         return h
 
-    def _base(self, k, begin, finished):
+    def _base(self, k, b, finished):
         """What reaches the block's units from the later blocks."""
-        start, width = self.stages[k].block_start(begin), self.stages[k].block_width
+        start, width = self.stages[k].block_start(b), self.stages[k].block_width
         if self.blocks == 1:
             return tf.zeros([width, 1], self.dtype) + tf.zeros_like(finished[:1])
         return tf.linalg.matmul(read(self.kernels[k], start, width), finished)
-
-    def _own_kernel(self, k, begin, own):
-        """The kernel between the block's units."""
-        of, to = self.stages[k], self.stages[k + 1]
-        start = [of.block_start(begin), to.block_start(begin)]
-        return tf.slice(self.kernels[k], start, [of.block_width, to.block_width]) * tf.transpose(own)

@@ -19,7 +19,7 @@ class Weights:
     """A MADE's current weights as tensors: what its passes are functions of.
 
     Attributes:
-        kernels: One ``[inputs, outputs]`` for each masked product.
+        kernels: One ``[inputs, outputs]`` for each masked product, not masked.
         biases: One ``[outputs]`` for each.
         context_kernels: One ``[context, outputs]`` for each product but the last, or none.
     """
@@ -115,12 +115,10 @@ class MADE(Conditioner):
         outputs = np.tile(np.arange(columns), self.parameters)
         return [np.arange(1, columns + 1), *hidden, outputs]
 
-    def weights_now(self, masked: bool = True) -> Weights:
-        """The current weights in the compute dtype; masked, or for `full_pass`, which masks them itself."""
+    def weights_now(self) -> Weights:
+        """The current weights in the compute dtype; the passes mask the kernels."""
         dtype = self.compute_dtype
         kernels = [tf.cast(kernel.value, dtype) for kernel in self.kernels]
-        if masked:
-            kernels = [k * tf.constant(mask, dtype) for k, mask in zip(kernels, self.masks, strict=True)]
         biases = [tf.cast(bias.value, dtype) for bias in self.biases]
         contexts = [tf.cast(kernel.value, dtype) for kernel in self.context_kernels]
         return Weights(kernels, biases, contexts)
@@ -171,7 +169,7 @@ class MADE(Conditioner):
     def call(self, x, context=None, training=False):
         drop = self.drop if training else None
         activate = None if drop is None else lambda h: drop(self.activation(h), training=True)
-        return self.full_pass(self.weights_now(masked=False), x, context, activate)
+        return self.full_pass(self.weights_now(), x, context, activate)
 
     def get_config(self):
         return {
