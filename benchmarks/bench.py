@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import json
 import math
 import os
@@ -23,6 +24,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+import numpy as np
 
 LAYERS = {"realnvp": 8, "maf": 5, "iaf": 5, "nsf": 5, "planar": 16, "radial": 16}
 GLOW_SHAPES = {1024: (32, 32, 1), 3072: (32, 32, 3)}
@@ -93,20 +96,64 @@ def run(arguments: argparse.Namespace) -> dict:
     """One benchmark in this process."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     limit_threads(arguments.threads)
-    import numpy as np
-    import tensorflow as tf
-
-    tensorflow_s = process_age()
+    if arguments.task == "cold":
+        flow, seconds = cold_start(arguments)
+        total = sum(seconds.values())
+        timing = {"value": total, "per_step_ms_median": 1e3 * total, "iqr": 0.0}
+        return {**describe(flow, arguments), **timing, **seconds}
     import keras
+    import tensorflow as tf
 
     import flowzoo
 
     tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
     tf.config.threading.set_inter_op_parallelism_threads(arguments.threads)
     keras.utils.set_random_seed(arguments.seed)
-    import_s = process_age()
     flow = build(flowzoo, arguments)
-    record = {
+    record = describe(flow, arguments)
+    if arguments.task == "fit":
+        return {**record, **time_fit(flow, arguments)}
+    x = rows(flow, arguments)
+    rng = np.random.default_rng(0)
+    # Away from the identity, where every layer has something to do.
+    for variable in flow.trainable_variables:
+        variable.assign_add(0.01 * rng.standard_normal(variable.shape))
+    timings = {"train": time_train, "log_prob": time_log_prob, "sample": time_sample}[arguments.task]
+    timing = timings(flow, x, arguments)
+    return {**record, "value": 1e3 * arguments.batch / timing["per_step_ms_median"], **timing}
+
+
+def cold_start(arguments, say=lambda stage: None):
+    """What a user's script does until the first density; the flow, and the seconds of each part.
+
+    Args:
+        arguments: Of the command line.
+        say: Called at the end of each part, with its name.
+    """
+    import flowzoo
+    from flowzoo.imports import import_tensorflow
+
+    import_tensorflow()  # As `create_model` would, in a moment.
+    ages = [process_age()]
+    say("import_s")
+    flow = build(flowzoo, arguments)
+    ages.append(process_age())
+    say("build_s")
+    flow.log_prob(rows(flow, arguments)).numpy()
+    ages.append(process_age())
+    say("first_s")
+    seconds = [ages[0], *(after - before for before, after in itertools.pairwise(ages))]
+    return flow, dict(zip(("import_s", "build_s", "first_s"), seconds, strict=True))
+
+
+def describe(flow, arguments) -> dict:
+    """What every benchmark reports."""
+    import keras
+    import tensorflow as tf
+
+    import flowzoo
+
+    return {
         "peer": "flowzoo",
         "version": f"{flowzoo.__version__} (tf {tf.__version__}, keras {keras.__version__})",
         "task": arguments.task,
@@ -119,23 +166,12 @@ def run(arguments: argparse.Namespace) -> dict:
         "params": int(sum(math.prod(v.shape) for v in flow.trainable_variables)),
         "unit": UNITS.get(arguments.task, "rows/s"),
     }
-    if arguments.task == "fit":
-        return {**record, **time_fit(flow, arguments)}
-    # Inside of the splines' boxes; away from the identity, where every layer has something to do.
-    rng = np.random.default_rng(0)
-    x = np.clip(rng.standard_normal((arguments.batch, *flow.event_shape)), -2.9, 2.9).astype(np.float32)
-    for variable in flow.trainable_variables:
-        variable.assign_add(0.01 * rng.standard_normal(variable.shape))
-    if arguments.task == "cold":
-        build_s = process_age()
-        flow.log_prob(x).numpy()
-        seconds = process_age()
-        parts = {"import_s": import_s, "build_s": build_s - import_s, "first_s": seconds - build_s}
-        parts["tensorflow_s"] = tensorflow_s
-        return {**record, "value": seconds, "per_step_ms_median": 1e3 * seconds, "iqr": 0.0, **parts}
-    timings = {"train": time_train, "log_prob": time_log_prob, "sample": time_sample}[arguments.task]
-    timing = timings(flow, x, arguments)
-    return {**record, "value": 1e3 * arguments.batch / timing["per_step_ms_median"], **timing}
+
+
+def rows(flow, arguments) -> np.ndarray:
+    """One batch, inside of the splines' boxes."""
+    x = np.random.default_rng(0).standard_normal((arguments.batch, *flow.event_shape))
+    return np.clip(x, -2.9, 2.9).astype(np.float32)
 
 
 def build(flowzoo, arguments):
@@ -185,10 +221,12 @@ def time_log_prob(flow, x, arguments) -> dict:
 
 
 def time_sample(flow, x, arguments) -> dict:
-    """Samples of one batch."""
+    """Samples of one batch, whose seeds are a tensor."""
+    import tensorflow as tf
+
     import flowzoo
 
-    seeds = flowzoo.random.row_seeds(0, arguments.batch)
+    seeds = tf.constant(flowzoo.random.row_seeds(0, arguments.batch))
     result = timed(lambda: flow.sample(seed=seeds).numpy(), arguments.seconds)
     result["check"] = float(flow.sample(seed=seeds).numpy().std())
     if arguments.case.startswith("maf"):

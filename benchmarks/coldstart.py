@@ -25,7 +25,6 @@ import records
 CASES = {"realnvp": 6, "maf": 6, "nsf": 6, "glow": 1024}
 # Packages below this many milliseconds in a case are summed up there.
 LEAST = 15.0
-TENSORFLOW, BUILD, FIRST = "tensorflow", "build", "first"
 IMPORT, LAYERS, DENSITY = "Python and `import tensorflow`", "building the layers", "first density"
 IMPORTED = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s*([\w.]+)")
 
@@ -68,49 +67,43 @@ def case_parts(case: str, runs: int) -> dict[str, float]:
 
 
 def measure(case: str, variant: str) -> dict[str, float]:
-    """One cold start: milliseconds by package and stage."""
+    """One cold start: milliseconds by package and part."""
     command = [sys.executable, "-X", "importtime", __file__, "--child", case, variant]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    stage, ends, packages = TENSORFLOW, {}, defaultdict(float)
+    now, ages, packages = "import_s", {}, defaultdict(float)
     imports: dict[str, float] = defaultdict(float)
+    tensorflow_is_there = False
     for line in done.stderr.splitlines():
-        if line.startswith("stage "):
-            _, name, seconds = line.split()
-            ends[name] = 1e3 * float(seconds)
-            stage = {TENSORFLOW: BUILD, BUILD: FIRST}.get(name, FIRST)
-        elif (found := IMPORTED.match(line)) and stage != TENSORFLOW:
-            spent = int(found[1]) / 1e3
-            packages[found[2].partition(".")[0]] += spent
-            imports[stage] += spent
+        if line.startswith("end "):
+            _, part, age = line.split()
+            ages[part] = 1e3 * float(age)
+            now = {"import_s": "build_s", "build_s": "first_s"}.get(part, part)
+        elif found := IMPORTED.match(line):
+            if tensorflow_is_there:
+                spent = int(found[1]) / 1e3
+                packages[found[2].partition(".")[0]] += spent
+                imports[now] += spent
+            tensorflow_is_there |= found[2] == "tensorflow"
     return {
-        IMPORT: ends[TENSORFLOW],
+        IMPORT: ages["import_s"] - imports["import_s"],
         **packages,
-        LAYERS: ends[BUILD] - ends[TENSORFLOW] - imports[BUILD],
-        DENSITY: ends[FIRST] - ends[BUILD] - imports[FIRST],
+        LAYERS: ages["build_s"] - ages["import_s"] - imports["build_s"],
+        DENSITY: ages["first_s"] - ages["build_s"] - imports["first_s"],
     }
 
 
 def cold_start(case: str, variant: str) -> None:
-    """The process that is measured: what `bench.py --task cold` does, saying when each stage ends."""
+    """The process that is measured: `bench.py --task cold`, saying when each part ends."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     bench.limit_threads(2)
-    import numpy as np
-    import tensorflow  # noqa: F401
-
-    say(TENSORFLOW)
-    import flowzoo
-
-    arguments = argparse.Namespace(task="cold", case=case, dim=CASES[case], variant=variant)
-    flow = bench.build(flowzoo, arguments)
-    say(BUILD)
     batch = 32 if case == "glow" else 512
-    flow.log_prob(np.zeros((batch, *flow.event_shape), np.float32)).numpy()
-    say(FIRST)
+    arguments = argparse.Namespace(task="cold", case=case, dim=CASES[case], batch=batch, variant=variant)
+    bench.cold_start(arguments, say)
 
 
-def say(stage: str) -> None:
-    """Where the process is, among the lines that Python writes about imports."""
-    print("stage", stage, bench.process_age(), file=sys.stderr, flush=True)
+def say(part: str) -> None:
+    """That a part has ended, among the lines that Python writes about imports."""
+    print("end", part, bench.process_age(), file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

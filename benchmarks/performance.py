@@ -165,15 +165,15 @@ def page(medians: list[dict]) -> str:
 
 
 def cold_parts(results: list[dict]) -> list[str]:
-    """Where the seconds of a cold start go; what flowzoo imports when it builds counts as building."""
-    head = ["case", "", "imports", "of them TensorFlow", "building the flow", "the first density"]
+    """Where the seconds of a cold start go."""
+    head = ["case", "", "Python and imports", "building the flow", "the first density"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     cold = [result for result in results if result["task"] == "cold" and result.get("value") is not None]
     for case, peer in sorted({(result["case"], result["peer"]) for result in cold}):
         rounds = [result for result in cold if (result["case"], result["peer"]) == (case, peer)]
         seconds = [
-            f"{statistics.median(result[part] for result in rounds):.2f} s" if part in rounds[0] else ""
-            for part in ("import_s", "tensorflow_s", "build_s", "first_s")
+            f"{statistics.median(result[part] for result in rounds):.2f} s"
+            for part in ("import_s", "build_s", "first_s")
         ]
         lines.append("| " + " | ".join([case, peer, *seconds]) + " |")
     return [*lines, ""] if cold else []

@@ -10,6 +10,7 @@ takes an hour and a half, hardly depends on the machine, and need not be done ag
 of the one or two libraries that scouting saw near the fastest. Cells with the fewest rounds come first, of
 these the closest races; a race that is settled after three rounds gets its others when nothing else is left.
 What the files hold counts, so that both can be stopped and started again; the rounds should be one machine's.
+Everyone starts a cell's round from the same seed, another one in each round.
 
 Two things save hours. Where a pass a column is the only way of the others, torch.compile, which unrolls all
 passes, runs at D = 6 alone. At D = 784 the libraries run that were the fastest at D = 64.
@@ -80,7 +81,7 @@ def main() -> None:
         everyone = [*seen[key(cell)], (performance.OURS, None)]
         first = rounds % len(everyone)
         for library, variant in everyone[first:] + everyone[:first]:
-            measure(cell, library, variant, arguments.out, arguments)
+            measure(cell, library, variant, arguments.out, arguments, seed=rounds)
 
 
 def grid() -> Iterator[dict]:
@@ -160,16 +161,12 @@ def key(cell: dict) -> tuple[str, ...]:
     return tuple(str(cell.get(name, "")) for name in CELL)
 
 
-def measure(cell: dict, library: str, variant: str | None, out: Path, arguments: argparse.Namespace) -> None:
+def measure(
+    cell: dict, library: str, variant: str | None, out: Path, arguments: argparse.Namespace, seed: int = 0
+) -> None:
     """One library in one cell, by run_all.py, which appends to the file."""
-    command = [
-        sys.executable,
-        str(arguments.peers / "run_all.py"),
-        "--rounds",
-        "1",
-        "--variant-timeout",
-        "120",
-    ]
+    command = [sys.executable, str(arguments.peers / "run_all.py"), "--rounds", "1"]
+    command += ["--variant-timeout", "120"]
     command += ["--seconds", str(arguments.seconds), "--fit-seconds", str(arguments.fit_seconds)]
     command += ["--tasks", cell["task"], "--cases", cell["case"], "--batch", str(cell["batch"])]
     command += ["--glow-dims" if cell["case"] == "glow" else "--dims", str(cell["dim"])]
@@ -177,9 +174,17 @@ def measure(cell: dict, library: str, variant: str | None, out: Path, arguments:
     command += ["--variant", variant] if variant else []
     if (cell["case"].rstrip("0123456789"), cell["task"]) in PASS_A_COLUMN and cell["dim"] > 6:
         command += ["--skip-variants", "compile"]
-    command += ["--out", str(out), "--peers"]
-    command += ["--extra", f"{library}={arguments.flowzoo}"] if library == performance.OURS else [library]
+    program = arguments.flowzoo if library == performance.OURS else peer_program(library, arguments.peers)
+    command += ["--out", str(out), "--peers", "--extra", f"{library}={program} --seed {seed}"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def peer_program(library: str, peers: Path) -> str:
+    """What run_all.py runs for a library, to be given a seed: it has no option for one."""
+    sys.path.insert(0, str(peers))
+    import run_all
+
+    return f"{run_all.PY[run_all.PEERS[library]]} {peers.resolve() / f'bench_{library}.py'}"
 
 
 if __name__ == "__main__":

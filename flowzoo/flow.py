@@ -232,14 +232,12 @@ class Flow(LikelihoodModel):
             ValueError: If the counts do not agree, or seed or temperature are no numbers.
         """
         n = checks.sample_count(n, context, self.context_shape, seed)
-        seed = checks.as_numbers(seed, n, "seed", whole=True)
-        seeds = random.row_seeds(int(seed), n) if seed.ndim == 0 else seed
-        temperature = checks.as_numbers(temperature, n, "temperature")
-        if temperature.ndim == 0:
+        if checks.as_numbers(seed, n, "seed", whole=True).ndim == 0:
+            seed = random.row_seeds(int(seed), n)
+        if checks.as_numbers(temperature, n, "temperature").ndim == 0:
             temperature = _for_each_row(float(temperature), n, self.variable_dtype)
-        else:
-            temperature = tf.constant(temperature, self.variable_dtype)
-        seeds = tf.constant(seeds, tf.int64)
+        # A tensor stays what it is: making one takes as long as a small flow.
+        seeds, temperature = _tensor(seed, tf.int64), _tensor(temperature, self.variable_dtype)
         context = checks.as_context(context, self.context_shape, n, self.variable_dtype)
         return self._row_function("sample", self.sample_rows)(*_present(seeds, temperature, context))
 
@@ -375,6 +373,10 @@ def _for_each_row(number, rows, dtype):
     """``[rows]`` times a number; kept, for making it takes as long as the samples of a small flow."""
     with tf.init_scope():
         return tf.constant(np.full([rows], number), dtype)
+
+
+def _tensor(numbers, dtype):
+    return tf.cast(numbers, dtype) if tf.is_tensor(numbers) else tf.constant(numbers, dtype)
 
 
 def _present(*tensors):

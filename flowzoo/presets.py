@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowzoo import files
 from flowzoo._version import __version__
+from flowzoo.imports import import_tensorflow
 from flowzoo.index import CONFIG, FORMAT, INDEX, METADATA, WEIGHTS, Entry, check_format, read_index
 from flowzoo.provenance import versions
 from flowzoo.registry import create_model, nearest
@@ -186,6 +187,7 @@ def check_replaceable(directory: Path) -> None:
 
 
 def _load_keras(path: Path) -> Flow:
+    import_tensorflow()
     import keras
 
     from flowzoo.flow import Flow

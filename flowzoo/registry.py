@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
+from flowzoo.imports import import_tensorflow
+
 if TYPE_CHECKING:
     from flowzoo.bases import Base
     from flowzoo.flow import Flow
@@ -187,6 +189,7 @@ def create_model(
         >>> flow.sample(3).shape.as_list()
         [3, 8]
     """
+    import_tensorflow()
     from flowzoo.assemble import assemble
 
     entry = _entry(name)

@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from flowzoo import imports
+
 
 def import_tensorflow() -> None:
     """Imports TensorFlow, Keras and TFP; quiet unless TF_CPP_MIN_LOG_LEVEL is 0 or 1."""
@@ -18,12 +20,11 @@ def import_tensorflow() -> None:
     # Whatever ~/.keras/keras.json says: flowzoo is for TensorFlow.
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if os.environ["TF_CPP_MIN_LOG_LEVEL"] in ("0", "1"):
-        import flowzoo.flow
-
+        imports.import_tensorflow()
         return
     # The level is read too late for the first notes: these come before absl's logging is set up.
     with _stderr_held_back():
-        import flowzoo.flow  # noqa: F401
+        imports.import_tensorflow()
     for name in ("tensorflow", "absl"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
