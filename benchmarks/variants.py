@@ -1,6 +1,6 @@
 """flowzoo as it comes beside what a user could switch on: benchmarks/variants.csv, shown in performance.md.
 
-    python benchmarks/variants.py [--tasks train log_prob sample] [--cases maf glow]
+    python benchmarks/variants.py [--tasks train log_prob sample] [--cases maf glow] [--dims 6 64]
     python benchmarks/performance.py peers-results.jsonl
 
 Runs `bench.py --variant auto` for the cells of rounds.py, on an idle machine: compiled with XLA, as a graph,
@@ -30,11 +30,13 @@ def main() -> None:
     )
     parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
     parser.add_argument("--cases", nargs="+", help="all by default")
+    parser.add_argument("--dims", type=int, nargs="+", help="all by default")
     parser.add_argument("--seconds", type=float, default=1.0)
     arguments = parser.parse_args()
     rows = {(row["task"], row["case"], row["dim"]): row for row in records.read(VARIANTS)}
     for cell in rounds.grid():
-        if cell["task"] not in arguments.tasks or (arguments.cases and cell["case"] not in arguments.cases):
+        wanted = {"task": arguments.tasks, "case": arguments.cases, "dim": arguments.dims}
+        if any(values and cell[name] not in values for name, values in wanted.items()):
             continue
         key = (cell["task"], cell["case"], str(cell["dim"]))
         rows[key] = measure(cell, arguments.seconds)
