@@ -9,7 +9,7 @@ from contextlib import contextmanager
 def import_tensorflow() -> None:
     """Imports all that a flow needs, sooner than an import statement would.
 
-    A million objects come, to stay; the collector would walk them again and again meanwhile.
+    Hundreds of thousands of objects come, to stay; the collector would walk them again and again meanwhile.
     """
     if "flowzoo.flow" not in sys.modules:
         with collector_waiting():
