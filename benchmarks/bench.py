@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import itertools
 import json
 import math
 import os
@@ -123,7 +122,7 @@ def run(arguments: argparse.Namespace) -> dict:
     return {**record, "value": 1e3 * arguments.batch / timing["per_step_ms_median"], **timing}
 
 
-def cold_start(arguments, say=lambda stage: None):
+def cold_start(arguments, say=lambda part: None):
     """What a user's script does until the first density; the flow, and the seconds of each part.
 
     Args:
@@ -133,17 +132,19 @@ def cold_start(arguments, say=lambda stage: None):
     import flowzoo
     from flowzoo.imports import import_tensorflow
 
+    seconds: dict[str, float] = {}
+
+    def end(part):
+        seconds[part] = process_age() - sum(seconds.values())
+        say(part)
+
     import_tensorflow()  # As `create_model` would, in a moment.
-    ages = [process_age()]
-    say("import_s")
+    end("import_s")
     flow = build(flowzoo, arguments)
-    ages.append(process_age())
-    say("build_s")
+    end("build_s")
     flow.log_prob(rows(flow, arguments)).numpy()
-    ages.append(process_age())
-    say("first_s")
-    seconds = [ages[0], *(after - before for before, after in itertools.pairwise(ages))]
-    return flow, dict(zip(("import_s", "build_s", "first_s"), seconds, strict=True))
+    end("first_s")
+    return flow, seconds
 
 
 def describe(flow, arguments) -> dict:

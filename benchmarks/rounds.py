@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1.0, help="of one measurement")
     parser.add_argument("--fit-seconds", type=float, default=5.0)
     arguments = parser.parse_args()
+    sys.path.append(str(arguments.peers))
     end = time.monotonic() + 60 * arguments.minutes
     cells = [
         cell
@@ -180,8 +181,7 @@ def measure(
 
 
 def peer_program(library: str, peers: Path) -> str:
-    """What run_all.py runs for a library, to be given a seed: it has no option for one."""
-    sys.path.insert(0, str(peers))
+    """What run_all.py, which has no option for a seed, runs for a library."""
     import run_all
 
     return f"{run_all.PY[run_all.PEERS[library]]} {peers.resolve() / f'bench_{library}.py'}"
