@@ -50,11 +50,19 @@ class StepLoop:
         return self._walk_compiled(tf.constant(count), *stacks)
 
     def _walk(self, count, x, context, weight):
-        def body(i):
-            self._step(x[i], None if context is None else context[i], weight[i])
-            return (i + 1,)
+        stacks = [stack for stack in (x, context, weight) if stack is not None]
 
-        tf.while_loop(lambda i: i < count, body, (tf.constant(0),), parallel_iterations=1)
+        def batch(i):
+            return [stack[tf.minimum(i, self._steps - 1)] for stack in stacks]
+
+        # A batch is a variable of the loop, so that it has memory of its own. If the step took it from the
+        # stack, XLA would do so anew within each kernel that needs it, and LLVM vectorize few of those.
+        def body(i, x, *others):
+            self._step(x, None if context is None else others[0], others[-1])
+            return (i + 1, *batch(i + 1))
+
+        first = tf.constant(0)
+        tf.while_loop(lambda i, *_: i < count, body, (first, *batch(first)), parallel_iterations=1)
         return self._logs()
 
 
