@@ -5,7 +5,7 @@
     python benchmarks/bench.py --task fit --case nsf --data two_moons --seconds 5
     python ../shared/peers/run_all.py --extra "flowzoo=python benchmarks/bench.py"
 
-`--variant auto` tries what a user could switch on, each in a process of its own, reports the fastest
+`--variant auto` tries what a user could switch on or off, each in a process of its own, reports the fastest
 as the value, and the default beside it. `train` times the steps that `flow.fit` runs, `fit` is `flow.fit`.
 `--task sample` of a masked autoregressive flow and `--task log_prob` of an inverse one report, as
 `over_fast_direction`, the ratio of the slow direction to one pass the other way in the same process.
@@ -30,8 +30,9 @@ LAYERS = {"realnvp": 8, "maf": 5, "iaf": 5, "nsf": 5, "planar": 16, "radial": 16
 GLOW_SHAPES = {1024: (32, 32, 1), 3072: (32, 32, 3)}
 FIT_BATCH = 512
 UNITS = {"cold": "s", "fit": "nats"}
-# What a user could switch on: XLA, or a callback after each step.
+# What a user could switch on or off: XLA, and a callback after each step.
 VARIANTS = {"train": ("default", "xla", "graph", "single"), "fit": ("default", "single")}
+USE_XLA = {"xla": True, "graph": False}
 
 
 def main() -> int:
@@ -43,7 +44,8 @@ def main() -> int:
     results, failed = {}, {}
     skipped = os.environ.get("BENCH_SKIP_VARIANTS", "").split(",")
     for variant in VARIANTS.get(arguments.task, ("default", "xla", "graph")):
-        if variant in skipped:
+        same = variant in USE_XLA and results.get("default", {}).get("use_xla") == USE_XLA[variant]
+        if same or variant in skipped:
             continue
         command = [sys.executable, __file__, *sys.argv[1:], "--variant", variant]
         try:
@@ -162,6 +164,7 @@ def describe(flow, arguments) -> dict:
         "batch": FIT_BATCH if arguments.task == "fit" else arguments.batch,
         "dim": 2 if arguments.task == "fit" else arguments.dim,
         "variant": arguments.variant,
+        "use_xla": flow.use_xla,
         "threads": arguments.threads,
         "seconds": arguments.seconds,
         "params": int(sum(math.prod(v.shape) for v in flow.trainable_variables)),
@@ -194,8 +197,7 @@ def build(flowzoo, arguments):
     elif case == "nsf":
         options |= {"steps": LAYERS[case], "hidden_units": hidden, "identity_spline": False, "linear": "none"}
     flow = flowzoo.create_model(case, shape, **options)
-    if arguments.variant in ("xla", "graph"):
-        flow.use_xla = arguments.variant == "xla"
+    flow.use_xla = USE_XLA.get(arguments.variant, flow.use_xla)
     return flow
 
 
