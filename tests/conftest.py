@@ -1,7 +1,5 @@
 """Fixtures that several test files use."""
 
-import gc
-
 import hypothesis
 import numpy as np
 import pytest
@@ -11,10 +9,6 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 # The same examples in every run: a red run is a change's doing, never the dice's.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
-
-# Graphs and their conversion make millions of objects, which stay for the other tests: as often as Python
-# walks over all of them by default, it took a quarter of the time of the tests of ONNX files.
-gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture
