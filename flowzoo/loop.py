@@ -50,19 +50,20 @@ class StepLoop:
         return self._walk_compiled(tf.constant(count), *stacks)
 
     def _walk(self, count, x, context, weight):
-        stacks = [stack for stack in (x, context, weight) if stack is not None]
+        stacks = {"x": x, "context": context, "weight": weight}
 
         def batch(i):
-            return [stack[tf.minimum(i, self._steps - 1)] for stack in stacks]
+            i = tf.minimum(i, self._steps - 1)
+            return {name: stack[i] for name, stack in stacks.items() if stack is not None}
 
         # A batch is a variable of the loop, so that it has memory of its own. If the step took it from the
         # stack, XLA would do so anew within each kernel that needs it, and LLVM vectorize few of those.
-        def body(i, x, *others):
-            self._step(x, None if context is None else others[0], others[-1])
-            return (i + 1, *batch(i + 1))
+        def body(i, now):
+            self._step(now["x"], now.get("context"), now["weight"])
+            return i + 1, batch(i + 1)
 
         first = tf.constant(0)
-        tf.while_loop(lambda i, *_: i < count, body, (first, *batch(first)), parallel_iterations=1)
+        tf.while_loop(lambda i, _: i < count, body, (first, batch(first)), parallel_iterations=1)
         return self._logs()
 
 
