@@ -57,7 +57,8 @@ class StepLoop:
             return {name: stack[i] for name, stack in stacks.items() if stack is not None}
 
         # A batch is a variable of the loop, so that it has memory of its own. If the step took it from the
-        # stack, XLA would do so anew within each kernel that needs it, and LLVM vectorize few of those.
+        # stack, XLA would do so anew within each kernel that needs it; those of splines then take several
+        # times as long.
         def body(i, now):
             self._step(now["x"], now.get("context"), now["weight"])
             return i + 1, batch(i + 1)
