@@ -1,6 +1,7 @@
 """Fixtures that several test files use."""
 
 import hypothesis
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,6 +10,12 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 # The same examples in every run: a red run is a change's doing, never the dice's.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """The same weights, too: seeds what Keras draws before any fixture, of a module too, is made."""
+    keras.utils.set_random_seed(0)
 
 
 @pytest.fixture

@@ -369,7 +369,6 @@ def test_a_pretrained_flow_learns_other_rows_in_fewer_steps():
         history = flow.fit(train, batch_size=256, epochs=20, validation_data=(test,), verbose=0)
         return np.array(history.history["val_nll"])
 
-    keras.utils.set_random_seed(0)
     tuned = flowzoo.from_pretrained("nsf_two_moons")
     from_preset = nats_after_each_epoch(tuned)
     from_scratch = nats_after_each_epoch(flowzoo.create_model("nsf", (2,), **tuned.options))

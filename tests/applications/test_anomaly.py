@@ -1,6 +1,5 @@
 import warnings
 
-import keras
 import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
@@ -107,7 +106,6 @@ def test_tables_other_than_arrays(table):
 @pytest.mark.slow
 def test_a_flow_sees_what_a_gaussian_cannot():
     """Between two moons, where a Gaussian has its mode, there is nothing."""
-    keras.utils.set_random_seed(0)
     detector = AnomalyDetector().fit(toy.sample("two_moons", 2000, seed=0)[0])
     normal, _ = toy.sample("two_moons", 1000, seed=1)
     everywhere = np.random.default_rng(2).uniform(normal.min(0), normal.max(0), (1000, 2))

@@ -54,7 +54,6 @@ def test_blocks_cover_all_outputs_and_leave_out_what_no_output_sees():
 
 
 def test_hidden_units_start_spread_out_by_the_inputs_that_they_see():
-    keras.utils.set_random_seed(0)
     network = MADE((512, 512))
     network.build((None, 64), (None, 64, 2))
     for kernel, bias, mask in zip(network.kernels[:-1], network.biases[:-1], network.masks, strict=False):
