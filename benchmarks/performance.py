@@ -227,7 +227,7 @@ def draw(medians: list[dict]) -> None:
             axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
             axes.grid(alpha=0.3)
             if not peers:
-                axes.set_axis_off()
+                axes.set_visible(False)
     drawn = {}
     for axes in figure.axes:
         lines, labels = axes.get_legend_handles_labels()
