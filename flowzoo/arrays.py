@@ -46,12 +46,10 @@ def batches_of(parts: tuple, batch_size: int, shuffle: bool = False) -> tf.data.
     def shuffled(seed):
         return tf.random.experimental.stateless_shuffle(tf.range(rows), seed)
 
-    def batches_in(order):
-        def batch(i):
-            chosen = order[i * batch_size : (i + 1) * batch_size]
-            return tuple(tf.gather(tensor, chosen) for tensor in tensors)
-
-        return tf.data.Dataset.range(count, output_type=tf.int32).map(batch)
+    def pick(chosen):
+        # Whether batches divide the rows shall not show, or a fit on other rows would be compiled anew.
+        chosen = tf.raw_ops.PlaceholderWithDefault(input=chosen, shape=[None])
+        return tuple(tf.gather(tensor, chosen) for tensor in tensors)
 
     if shuffle:
         seeds = tf.data.Dataset.random(rerandomize_each_iteration=True).batch(2).take(1)
@@ -62,5 +60,6 @@ def batches_of(parts: tuple, batch_size: int, shuffle: bool = False) -> tf.data.
     options.autotune.enabled = False
     # They would write the arrays into a graph.
     options.experimental_optimization.apply_default_optimizations = False
-    batches = orders.flat_map(batches_in).apply(tf.data.experimental.assert_cardinality(count))
+    # Datasets nested in a flat_map would make each epoch begin later.
+    batches = orders.rebatch(batch_size).map(pick).apply(tf.data.experimental.assert_cardinality(count))
     return batches.prefetch(2).with_options(options)

@@ -19,6 +19,11 @@ def test_a_pass_has_every_row_once_and_the_next_another_order():
     assert int(dataset.cardinality()) == 4
 
 
+def test_batches_of_any_number_of_rows_have_the_same_shapes():
+    specs = [batches_of((np.zeros((rows, 2)),), 8).element_spec for rows in (16, 17)]
+    assert specs[0] == specs[1] == (tf.TensorSpec((None, 2), tf.float64),)
+
+
 def test_what_belongs_together_stays_together():
     rows = np.arange(50.0)
     for x, context, weight in batches_of((rows, tf.constant(2 * rows), -rows), 16, shuffle=True):
