@@ -1,4 +1,4 @@
-"""Fixtures that several test files use."""
+"""What several test files use: fixtures, and the same draws in every run."""
 
 import hypothesis
 import keras
@@ -14,7 +14,7 @@ hypothesis.settings.load_profile("repeatable")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup():
-    """The same weights, too: seeds what Keras draws before any fixture, of a module too, is made."""
+    """The same weights, too: Keras is seeded ahead of all fixtures, those of a module included."""
     keras.utils.set_random_seed(0)
 
 
