@@ -171,7 +171,7 @@ def draw(measured: list[Row], path: Path) -> None:
         axes.set(xscale="log", yscale="log", xlabel=varied)
         values = sorted({value for what, value, *_ in measured if what == varied})
         if values[-1] < 1000:
-            axes.set_xticks(values, values, fontsize=8)
+            axes.set_xticks(values, values, fontsize=8, rotation=90)
         axes.tick_params(axis="x", which="minor", labelbottom=False)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
