@@ -132,7 +132,7 @@ def cold_start(arguments, say=lambda part: None):
         say: Called at the end of each part, with its name.
     """
     import flowzoo
-    from flowzoo.imports import import_tensorflow
+    from flowzoo.backend.imports import import_tensorflow
 
     seconds: dict[str, float] = {}
 
@@ -184,9 +184,7 @@ def build(flowzoo, arguments):
     hidden = (int(width or 128),) * 2
     options: dict = {"preprocessing": "none"}
     shape = (2 if arguments.task == "fit" else arguments.dim,)
-    if case == "realnvp":
-        options |= {"couplings": LAYERS[case], "hidden_units": hidden, "actnorm": False}
-    elif case in ("maf", "iaf"):
+    if case == "realnvp" or case in ("maf", "iaf"):
         options |= {"steps": LAYERS[case], "hidden_units": hidden, "actnorm": False}
     elif case in ("planar", "radial"):
         # As with the peers: the formula is samples' in the one task, and densities' in the others.

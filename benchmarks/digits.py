@@ -18,9 +18,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import records
 
-from flowzoo.config import load_config
-from flowzoo.provenance import machine
-from flowzoo.training import train
+from flowzoo.recipes import train
+from flowzoo.recipes.config import load_config
+from flowzoo.storage.provenance import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE, PAGE = ROOT / "benchmarks/digits.csv", ROOT / "docs/digits.md"
@@ -30,7 +30,7 @@ RELATIVES = {
         "5 steps, width 256": [],
         "3 steps, width 256": [STEPS.format(3)],
         "5 steps, width 128": [WIDTHS.format(128)],
-        "5 steps, width 256, couplings": ["model.options.autoregressive=false"],
+        "5 steps, width 256, steps": ["model.options.autoregressive=false"],
         "5 steps, width 256, no dropout": ["model.options.dropout=0"],
     },
     "iaf_digits": {

@@ -27,8 +27,8 @@ import sklearn
 from sklearn.mixture import GaussianMixture
 
 import flowzoo
-from flowzoo.config import ZooConfig, load_config
-from flowzoo.provenance import machine
+from flowzoo.recipes.config import ZooConfig, load_config
+from flowzoo.storage.provenance import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE, PAGE = "benchmarks/equal_budget.csv", "docs/equal_budget.md"
@@ -37,7 +37,7 @@ PEERS = {"zuko": "torch", "normflows": "torch", "nflows": "torch", "flowjax": "j
 MIXTURES = {"Gaussian": 1, "mixture": 50}
 MODELS = ("flowzoo", *PEERS, *MIXTURES)
 # What the peers' flows can follow; of other options only the defaults have a counterpart.
-FOLLOWED = {"couplings", "steps", "hidden_units", "linear", "autoregressive", "bins", "bound"}
+FOLLOWED = {"steps", "hidden_units", "linear", "autoregressive", "bins", "bound"}
 FOLLOWED |= {"dequantize", "preprocessing"}
 # What a recipe may tune in flowzoo alone.
 OWN = {"base", "dropout", "permutation", "scale_bound"}
@@ -162,7 +162,7 @@ def architecture(config: ZooConfig) -> dict:
         raise SystemExit(f"The peers' networks have two hidden layers of one width; {config.name}: {widths}.")
     return {
         "case": name,
-        "layers": options["couplings" if name == "realnvp" else "steps"],
+        "layers": options["steps"],
         "width": widths[0],
         "spline": {key: options[key] for key in ("bins", "bound") if key in options},
         "lu": options.get("linear") == "lu",
@@ -199,8 +199,8 @@ def export(config: ZooConfig, run: Path, path: Path) -> None:
     np.savez(
         path,
         train=np.where(steps > 0, low, train),
-        validation=flow.dequantize(validation),
-        test=flow.dequantize(test),
+        validation=flow.density.dequantize(validation),
+        test=flow.density.dequantize(test),
         log_prob=flow.log_prob(test).numpy().astype(np.float64),
         steps=steps,
         mean=standardize.mean.numpy().astype(np.float64),

@@ -65,7 +65,7 @@ def measure(depth: int, efficient: int, rows: int) -> dict:
 
     import flowzoo
 
-    flow = flowzoo.create_model("realnvp", (SIZE,), couplings=depth, preprocessing="none", actnorm=False)
+    flow = flowzoo.create_model("realnvp", (SIZE,), steps=depth, preprocessing="none", actnorm=False)
     flow.adapted.assign(1.0)
     flow.compile("adam", steps_per_execution=1, memory_efficient=bool(efficient))
     x = np.random.default_rng(0).standard_normal((rows, SIZE)).astype("float32")

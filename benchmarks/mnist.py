@@ -22,7 +22,7 @@ import tensorflow as tf
 import flowzoo
 from flowzoo import plots
 from flowzoo.applications import inpaint
-from flowzoo.provenance import machine
+from flowzoo.storage.provenance import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PAGE, IMAGES = ROOT / "benchmarks/mnist.json", ROOT / "docs/mnist.md", ROOT / "docs/images"

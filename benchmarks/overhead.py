@@ -36,9 +36,9 @@ def main() -> None:
     rows = np.random.default_rng(0).standard_normal((BATCH, arguments.dim)).astype("float32")
     x, seeds = tf.constant(rows), flowzoo.random.row_seeds(0, BATCH)
     weights = [variable.value for variable in flow.variables if variable.value.dtype == x.dtype]
-    compiled = flow._row_function("log_density", flow.log_density)
+    compiled = flow._row_function("log_density")
 
-    method = tf.function(flow.log_density, jit_compile=True, autograph=False)
+    method = tf.function(flow.density.log_density, jit_compile=True, autograph=False)
 
     @tf.function(jit_compile=True, autograph=False)
     def reads_the_weights(x):
@@ -52,7 +52,7 @@ def main() -> None:
         "flow.sample": lambda: flow.sample(seed=seeds).numpy(),
         "flow.log_prob": lambda: flow.log_prob(x).numpy(),
         "its compiled function": lambda: compiled(x).numpy(),
-        "flow.log_density as a tf.function": lambda: method(x).numpy(),
+        "flow.density.log_density as a tf.function": lambda: method(x).numpy(),
         f"a function that reads the {len(weights)} weights": lambda: reads_the_weights(x).numpy(),
         "an empty function": lambda: empty(x).numpy(),
     }

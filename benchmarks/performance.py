@@ -21,7 +21,7 @@ from pathlib import Path
 import records
 from matplotlib.figure import Figure
 
-from flowzoo.provenance import machine
+from flowzoo.storage.provenance import machine
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, RESULTS = ROOT / "docs/performance.md", ROOT / "benchmarks/results.csv"
@@ -273,7 +273,7 @@ def memory_table(rows: list[dict]) -> str:
     ]
     for plain, efficient in zip(rows[::2], rows[1::2], strict=True):
         ratio = float(efficient["step_ms"]) / float(plain["step_ms"])
-        cells = [plain["couplings"], plain["kib_a_row"], efficient["kib_a_row"]]
+        cells = [plain["steps"], plain["kib_a_row"], efficient["kib_a_row"]]
         cells += [plain["step_ms"], efficient["step_ms"], f"{ratio:.2f}x"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from flowzoo import files
+from flowzoo.storage import files
 
 
 def read(path: Path) -> list[dict[str, str]]:

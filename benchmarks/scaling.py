@@ -63,7 +63,7 @@ def depths() -> Iterator[Row]:
     """RealNVP, D = 8: couplings."""
     x = rows_of(BATCH, SIZE)
     for couplings in (2, 4, 8, 16, 32, 64):
-        flow = moved("realnvp", SIZE, couplings=couplings)
+        flow = moved("realnvp", SIZE, steps=couplings)
         yield "couplings", couplings, "log_prob", cost(lambda flow=flow: flow.log_prob(x).numpy(), BATCH)
         yield "couplings", couplings, "sample", cost(lambda flow=flow: flow.sample(BATCH).numpy(), BATCH)
         yield "couplings", couplings, "train", cost(train_steps(flow, x), BATCH) / flow.steps_per_execution
@@ -79,7 +79,7 @@ def dimensions() -> Iterator[Row]:
 
 def rows(most: int) -> Iterator[Row]:
     """RealNVP of two couplings, D = 2: rows in a stream of blocks, as `flowzoo score` reads a file."""
-    flow = flowzoo.create_model("realnvp", (2,), couplings=2, hidden_units=(16,))
+    flow = flowzoo.create_model("realnvp", (2,), steps=2, hidden_units=(16,))
     flow.adapt(rows_of(1000, 2))
     block = rows_of(100_000, 2)
     flow.log_prob(block[:10_000])

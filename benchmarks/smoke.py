@@ -63,7 +63,7 @@ def training_step() -> dict[str, float]:
     flow = realnvp(6)
     # So few rows that the cores do not share them: each part would have its products.
     steps, few = flow.steps_per_execution, 32
-    ir = flow.train_function._walk_compiled.experimental_get_compiler_ir(
+    ir = flow.train_function._run.experimental_get_compiler_ir(
         tf.constant(1), tf.zeros([steps, few, 6]), None, tf.ones([steps, few])
     )
     program = ir(stage="optimized_hlo")
@@ -81,7 +81,7 @@ def density() -> dict[str, float]:
         calls.append(0) or original(self, *args, **kwargs)
     )
     try:
-        flow = flowzoo.create_model("realnvp", (6,), couplings=8)
+        flow = flowzoo.create_model("realnvp", (6,), steps=8)
         flow.log_prob(rows(BATCH, 6))
     finally:
         flowzoo.conditioners.MLP.call = original
@@ -90,11 +90,11 @@ def density() -> dict[str, float]:
 
 def compilations() -> dict[str, float]:
     """A short last batch and a short last stack are filled up, not compiled anew."""
-    flow = flowzoo.create_model("realnvp", (6,), couplings=1)
+    flow = flowzoo.create_model("realnvp", (6,), steps=1)
     data = rows(40 * 64 + 5, 6)
     flow.fit(data, batch_size=64, epochs=2, validation_data=(data[:100],), verbose=0)
     functions = (flow.train_function, flow.test_function)
-    traces = max(f._walk_compiled.experimental_get_tracing_count() for f in functions)
+    traces = max(f._run.experimental_get_tracing_count() for f in functions)
     return {"compilations of fit and evaluate": traces}
 
 
@@ -148,7 +148,7 @@ def noise() -> dict[str, float]:
 
 def realnvp(columns: int, use_xla: bool = True, **options) -> flowzoo.Flow:
     """The flow of the peers' benchmark, with its training function made."""
-    options = {"couplings": 8, "hidden_units": (128, 128), "actnorm": False, **options}
+    options = {"steps": 8, "hidden_units": (128, 128), "actnorm": False, **options}
     flow = flowzoo.create_model("realnvp", (columns,), preprocessing="none", **options)
     flow.use_xla = use_xla
     flow.compile(keras.optimizers.Adam(1e-5))

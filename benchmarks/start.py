@@ -24,7 +24,7 @@ from flowzoo.conditioners import MADE
 from flowzoo.data import toy
 
 MODELS = {
-    "realnvp": {"couplings": 8, "hidden_units": (128, 128), "actnorm": False},
+    "realnvp": {"steps": 8, "hidden_units": (128, 128), "actnorm": False},
     "maf": {"steps": 5, "hidden_units": (128, 128), "actnorm": False},
     "nsf": {"steps": 5, "hidden_units": (128, 128)},
 }
@@ -79,7 +79,7 @@ def hidden_layers(flow: flowzoo.Flow) -> Iterator[tuple]:
     for layer in flow.transforms:
         conditioner = getattr(layer, "conditioner", None)
         if isinstance(conditioner, MADE):
-            weights = zip(conditioner.kernels, conditioner.biases, conditioner.masks, strict=True)
+            weights = zip(conditioner.kernels, conditioner.biases, conditioner.network.masks, strict=True)
             yield from ((k, b, np.maximum(mask.sum(0), 1.0)) for k, b, mask in list(weights)[:-1])
         elif conditioner is not None:
             layers = getattr(conditioner, "hidden", None) or [

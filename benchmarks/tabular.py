@@ -23,7 +23,7 @@ import flowzoo
 TABLES = {"protein": "uci_protein", "parkinsons": "uci_parkinsons", "flights": "nyc_flights"}
 MODELS: dict[str, tuple[str, dict]] = {
     "MAF (5)": ("maf", {"steps": 5}),
-    "RealNVP (10)": ("realnvp", {"couplings": 10}),
+    "RealNVP (10)": ("realnvp", {"steps": 10}),
     "Glow (LU + coupling)": ("glow", {"steps": 10}),
     "NSF (C)": ("nsf", {"steps": 5}),
     "NSF (AR)": ("nsf", {"steps": 5, "autoregressive": True}),

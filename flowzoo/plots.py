@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flowzoo import files
+from flowzoo.storage import files
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -101,7 +101,7 @@ def save_samples(flow: Flow, dataset: tf.data.Dataset, path: str | os.PathLike) 
         save_scatter(samples, path)
     else:
         # Rounded data within their steps, as the samples are.
-        save_marginals(flow.dequantize(x.astype(np.float32)), samples, path)
+        save_marginals(flow.density.dequantize(x.astype(np.float32)), samples, path)
 
 
 def _first_rows(dataset, count):

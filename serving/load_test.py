@@ -40,7 +40,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 from flowzoo.client import Client, ServingError
-from flowzoo.provenance import processor
+from flowzoo.storage.provenance import processor
 
 HERE = Path(__file__).parent
 STAND_IN = "flowzoo serve (stand-in)"

@@ -15,7 +15,7 @@ from flowzoo.conditioners import MLP
 from flowzoo.layers import ActNorm, AffineCoupling, Permute, Sigmoid, Standardize
 from flowzoo.testing import check_density, check_samples, make_flow, perturb
 
-SMALL = {"couplings": 2, "hidden_units": (4,)}
+SMALL = {"steps": 2, "hidden_units": (4,)}
 
 
 @pytest.fixture(scope="module")

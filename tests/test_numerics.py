@@ -12,7 +12,7 @@ import flowzoo
 from flowzoo import testing
 
 ROWS = 8
-SMALL = {"couplings": 4, "steps": 4, "hidden_units": (16,)}
+SMALL = {"steps": 4, "hidden_units": (16,)}
 MODELS = {
     **{name: (name, {}) for name in flowzoo.list_models() if "vector" in flowzoo.model_info(name).events},
     "glow-spline": ("glow", {"coupling": "spline"}),
@@ -93,28 +93,28 @@ def test_ten_trained_layers_invert(walked):
     the data alone costs more than a tenth of the 1e-4, ten times that is allowed, for ten layers round.
     """
     data = load_breast_cancer().data[:, :6].astype("float32")
-    name, options = options_of(walked, couplings=10, steps=10, hidden_units=(32, 32))
+    name, options = options_of(walked, steps=10, hidden_units=(32, 32))
     flow = flowzoo.create_model(name, (6,), **options)
     flow.use_xla = False  # compiling would take longer than all the rest
     flow.adapt(data)
-    before = tf.reduce_mean(flow.log_density(tf.constant(data)))
+    before = tf.reduce_mean(flow.density.log_density(tf.constant(data)))
     flow.compile(keras.optimizers.Adam(2e-3, global_clipnorm=5.0))
     flow.fit(np.tile(data, (4, 1)), batch_size=256, epochs=5, verbose=0)
-    assert tf.reduce_mean(flow.log_density(tf.constant(data))) > before, "it has learned nothing"
+    assert tf.reduce_mean(flow.density.log_density(tf.constant(data))) > before, "it has learned nothing"
     exact, single = (flowzoo.create_model(name, (6,), dtype=d, **options) for d in ("float64", "float32"))
     for same in (exact, single):
         same.set_weights(flow.get_weights())
     # Op by op: tracing ten layers four times more would take longer than the training.
     z = np.random.default_rng(0).normal(size=(512, 6)).astype("float32")
-    x = exact.decode_rows(tf.constant(z, tf.float64)).numpy()
+    x = exact.density.decode_rows(tf.constant(z, tf.float64)).numpy()
 
     def encoded(rows):
-        return exact.encode_rows(tf.constant(rows, tf.float64))
+        return exact.density.encode_rows(tf.constant(rows, tf.float64))
 
     np.testing.assert_allclose(encoded(x), z, atol=1e-9)
     rounded = np.abs(encoded(x.astype("float32")) - z).max()
-    latents = single.encode_rows(single.decode_rows(tf.constant(z)))
+    latents = single.density.encode_rows(single.density.decode_rows(tf.constant(z)))
     np.testing.assert_allclose(latents, z, atol=max(1e-4, 10 * rounded))
     # In standard deviations of each column: raw ones differ by four orders of magnitude.
-    back = single.decode_rows(single.encode_rows(tf.constant(data)))
+    back = single.density.decode_rows(single.density.encode_rows(tf.constant(data)))
     np.testing.assert_allclose(back / data.std(0), data / data.std(0), atol=1e-4)

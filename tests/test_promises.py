@@ -14,13 +14,13 @@ EVENTS = {"vector": (3,), "image": (4, 4, 1)}
 FLATTENING = ("iaf", "maf", "nsf", "nsf-ar")
 
 
-def options_of(walked):
+def options_of(walked, event=(3,)):
     name, options = VARIANTS.get(walked, (walked, OPTIONS.get(walked, {})))
-    return name, {**testing.small_options(name), **options}
+    return name, {**testing.small_options(name, event), **options}
 
 
 def events_of(walked):
-    name, _ = options_of(walked)
+    name, _ = VARIANTS.get(walked, (walked, {}))
     return flowzoo.model_info(name).events
 
 
@@ -74,7 +74,7 @@ def made():
 
 @pytest.mark.parametrize(("name", "event", "context"), cases(EVENTS))
 def test_a_new_flow_is_near_the_identity(name, event, context):
-    name, options = options_of(name)
+    name, options = options_of(name, event)
     testing.check_near_identity(testing.make_new_flow(name, event, context, **options))
 
 

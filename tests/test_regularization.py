@@ -49,7 +49,7 @@ def test_l2_holds_the_kernels_down(x):
 @pytest.mark.parametrize("architecture", ["realnvp", "maf", "nsf", "glow"])
 def test_every_conditioner_has_kernels_and_no_bias_is_one(architecture):
     flow = flowzoo.create_model(architecture, (4,), context_shape=(2,))
-    kernels = flow._kernels()
+    kernels = flow.density.penalized_weights()
     assert kernels
     assert all(len(kernel.shape) == 2 for kernel in kernels)
     assert len({id(kernel) for kernel in kernels}) == len(kernels)
@@ -74,7 +74,7 @@ def test_noise_widens_the_density_by_its_own_variance_in_every_column(x):
     flow = make(noise=1.0)
     flow.adapt(x)
     rows = tf.constant(np.tile(x, (20, 1)))
-    moved, rows = flow._blurred(rows, tf.constant([0, 1])).numpy(), rows.numpy()
+    moved, rows = flow.density._blurred(rows, tf.constant([0, 1])).numpy(), rows.numpy()
     np.testing.assert_allclose(moved.std(0) / x.std(0), np.sqrt(2), rtol=0.03)
     np.testing.assert_allclose((moved - rows).mean(0) / x.std(0), 0.0, atol=0.03)
 
@@ -100,8 +100,8 @@ def test_seeds_draw_other_noise_and_one_seed_the_same(x):
 def test_noise_is_not_that_of_dequantization_again(rng):
     flow = make([Dequantize(1.0)], noise=1.0)
     rows, seed = tf.constant(rng.integers(0, 9, (4000, 2)), tf.float32), tf.constant([0, 3])
-    spread = flow.dequantize(rows, seed)
-    moved = flow._blurred(spread, seed) - spread
+    spread = flow.density.dequantize(rows, seed)
+    moved = flow.density._blurred(spread, seed) - spread
     assert abs(np.corrcoef((spread - rows).numpy()[:, 0], moved.numpy()[:, 0])[0, 1]) < 0.05
 
 
@@ -110,7 +110,9 @@ def test_noise_leaves_pixels_in_their_range(rng):
     flow.compile(noise=0.3, run_eagerly=True)
     images = rng.integers(0, 256, (64, 4, 4, 1))
     assert np.isfinite(flow.fit(images, verbose=0).history["nll"][0])
-    moved = flow._blurred(flow.dequantize(tf.constant(images, tf.float32)), tf.constant([0, 1])).numpy()
+    moved = flow.density._blurred(
+        flow.density.dequantize(tf.constant(images, tf.float32)), tf.constant([0, 1])
+    ).numpy()
     assert -0.01 < moved.min() < moved.max() < 256.01
 
 

@@ -6,9 +6,10 @@ import pytest
 import tensorflow as tf
 
 import flowzoo
-from flowzoo import Flow, bases, layers, registry, testing
+from flowzoo import Flow, bases, layers, testing
 from flowzoo.bijectors import Affine
 from flowzoo.conditioners import MLP
+from flowzoo.models import _registry as registry
 
 
 @keras.saving.register_keras_serializable("flowzoo_tests")
@@ -146,7 +147,7 @@ def test_a_message_that_says_nothing_is_found(monkeypatch):
     def refuse(*_):
         raise ValueError("bad input")
 
-    monkeypatch.setattr("flowzoo.checks.as_rows", refuse)
+    monkeypatch.setattr("flowzoo.utils.validation.as_rows", refuse)
     with pytest.raises(AssertionError, match=r"'bad input' does not say '\(N, 2\)'"):
         testing.check_messages(make())
 
@@ -169,7 +170,7 @@ def test_an_export_of_something_else_is_found(tmp_path):
 
 def test_an_export_with_xla_inside_is_found(monkeypatch):
     flow = make(dtype="float32")
-    compiled = tf.function(flow.score_rows, jit_compile=True)
+    compiled = tf.function(flow.density.score_rows, jit_compile=True)
     monkeypatch.setattr(flow, "score_rows", lambda *args: compiled(*args))
     with pytest.raises(ValueError, match="with XLA, which TensorFlow Serving refuses"):
         testing.check_saved_model(flow)
@@ -203,7 +204,7 @@ def test_log_det_by_autodiff_is_exact_for_a_matrix(rng):
 
 
 def test_perturbing_moves_every_trainable_weight_and_no_other():
-    flow = flowzoo.create_model("realnvp", (2,), couplings=1, hidden_units=(4,))
+    flow = flowzoo.create_model("realnvp", (2,), steps=1, hidden_units=(4,))
     before = {weight.path: weight.numpy() for weight in flow.weights}
     testing.perturb(flow, 0.1)
     for weight in flow.weights:

@@ -8,7 +8,7 @@ import tensorflow_probability as tfp
 from flowzoo.testing import make_flow
 
 tfb, tfd = tfp.bijectors, tfp.distributions
-SMALL = {"couplings": 2, "hidden_units": (4,)}
+SMALL = {"steps": 2, "hidden_units": (4,)}
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_images_with_a_context_broadcast_as_well(rng):
 def test_tfps_real_nvp_with_our_weights_gives_the_same_density(rng, size):
     """Our couplings in TFP's `RealNVP`: the same conditioner, the same bound by tanh, reversed between."""
     flow = make_flow("realnvp", (size,), dtype="float32", noise=0.3, permutation="reverse", **SMALL)
-    standardize, *transforms = flow.flow_layers
+    standardize, *transforms = flow.density.layers
     parts = [tfb.Shift(standardize.mean.value), tfb.Scale(log_scale=standardize.log_std.value)]
     for layer in transforms:
         kind = type(layer).__name__

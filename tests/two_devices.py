@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 import flowzoo
-from flowzoo import replicas
+from flowzoo.training import replicas
 
 ROWS = np.random.default_rng(0).normal(3.0, 2.0, (200, 2)).astype("float32")
 COUNTS = np.random.default_rng(1).poisson(20.0, (256, 2)).astype("float32")
@@ -20,7 +20,7 @@ COUNTS = np.random.default_rng(1).poisson(20.0, (256, 2)).astype("float32")
 
 def make(options, optimizer, jit_compile):
     keras.utils.set_random_seed(0)
-    flow = flowzoo.create_model("realnvp", (2,), couplings=2, hidden_units=(4,), **options)
+    flow = flowzoo.create_model("realnvp", (2,), steps=2, hidden_units=(4,), **options)
     flow.compile(optimizer(), jit_compile=jit_compile)
     return flow
 
@@ -169,7 +169,7 @@ def messages():
             return super().train_step(data)
 
     with strategy.scope():
-        flow = flowzoo.create_model("realnvp", (2,), couplings=1, hidden_units=(4,))
+        flow = flowzoo.create_model("realnvp", (2,), steps=1, hidden_units=(4,))
         own = Own(flow.transforms, (2,))
     outside = keras.optimizers.Adam()
     said = []

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 import flowzoo
-from flowzoo.training import distribution
+from flowzoo.recipes import distribution
 
 ROWS = np.random.default_rng(0).normal(3.0, 2.0, (200, 2)).astype("float32")
 
@@ -28,7 +28,7 @@ def train(directory):
     """The plain form; batches that two workers divide: no row is filled in."""
     keras.utils.set_random_seed(0)
     with strategy.scope():
-        flow = flowzoo.create_model("realnvp", (2,), couplings=2, hidden_units=(4,))
+        flow = flowzoo.create_model("realnvp", (2,), steps=2, hidden_units=(4,))
         flow = Recording(flow.transforms, (2,), preprocessing=flow.preprocessing)
         flow.compile(keras.optimizers.Adam(1e-2, global_clipnorm=0.05), jit_compile=False)
     data = tf.data.Dataset.from_tensor_slices(ROWS).shuffle(200, seed=1).batch(50)

@@ -11,11 +11,13 @@ import numpy as np
 import tensorflow as tf
 from sklearn.covariance import LedoitWolf
 
-from flowzoo import checks
 from flowzoo.applications.calibration import Calibration
 from flowzoo.flow import Flow
-from flowzoo.presets import find_preset, from_pretrained
-from flowzoo.registry import create_model
+from flowzoo.models._factory import create_model
+from flowzoo.models._pretrained import from_pretrained
+from flowzoo.storage.presets import find_preset
+from flowzoo.utils import validation
+from flowzoo.utils.sizes import batch_size_for
 
 _LEAST_ROWS = 20
 # With fewer rows, or fewer to a column, there is more to lose by training than to win: a Gaussian stays.
@@ -83,7 +85,7 @@ class AnomalyDetector:
         """
         scores = _score(flow, x)
         # Their score is the highest there is, and would be taken for that of a normal row.
-        checks.check_finite(x, "x")
+        validation.check_finite(x, "x")
         detector = cls()
         detector._fitted = flow, Calibration(scores)
         return detector
@@ -198,8 +200,8 @@ def _table(x):
         )
     if shape[0] < _LEAST_ROWS:
         raise ValueError(f"x has {shape[0]} rows; {_LEAST_ROWS} are needed at the very least.")
-    x = checks.as_rows(np.asarray(x), shape[1:], "float32", "x").numpy()
-    checks.check_finite(x, "x")
+    x = validation.as_rows(np.asarray(x), shape[1:], "float32", "x").numpy()
+    validation.check_finite(x, "x")
     return x
 
 
@@ -246,8 +248,7 @@ def _start_as_gaussian(flow, rows):
 def _train(flow, rows, validation, width, seed, verbose):
     """Trains while the validation rows get likelier; if they never do, nothing changes."""
     start, before = flow.get_weights(), -float(np.mean(flow.log_prob(validation)))
-    # A power of two: a sixteenth of the rows, 32 to 512.
-    batch = min(512, max(32, 1 << (len(rows) // 16).bit_length() - 1))
+    batch = batch_size_for(len(rows), 32, 512)
     schedule = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, _EPOCHS * _STEPS_AN_EPOCH)
     flow.compile(keras.optimizers.Adam(schedule, global_clipnorm=5.0))
     stop = keras.callbacks.EarlyStopping("val_nll", patience=_PATIENCE, mode="min", restore_best_weights=True)

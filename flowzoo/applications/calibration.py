@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from flowzoo import files
-from flowzoo.index import METADATA
+from flowzoo.storage import files
+from flowzoo.storage.registry import METADATA
 
 KEY = "calibration"
 # So many tell a rate of 1 % to within a tenth of it, and a preset's metadata stay small.

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from flowzoo import checks
-from flowzoo.bijectors import Chain
-from flowzoo.layers import Dequantize, Whiten
 from flowzoo.random import ALGORITHM, row_seeds
+from flowzoo.utils import validation
 
 if TYPE_CHECKING:
     from flowzoo.flow import Flow
@@ -77,9 +75,9 @@ def inpaint(
         known = np.broadcast_to(known, x.shape)
     except ValueError:
         raise ValueError(f"known must broadcast against x of shape {x.shape}; got {known.shape}.") from None
-    rows = checks.as_rows(np.where(known, x, 0), flow.event_shape, flow.variable_dtype, "x")
-    checks.check_finite(rows, "the known entries of x")
-    context = checks.as_context(context, flow.context_shape, len(rows), flow.variable_dtype)
+    rows = validation.as_rows(np.where(known, x, 0), flow.event_shape, flow.variable_dtype, "x")
+    validation.check_finite(rows, "the known entries of x")
+    context = validation.as_context(context, flow.context_shape, len(rows), flow.variable_dtype)
     rows, known = tf.repeat(rows, samples, axis=0), tf.repeat(known, samples, axis=0)
     context = None if context is None else tf.repeat(context, samples, axis=0)
     completed = _langevin(flow, rows, known, context, steps, step_size, temperature, seed)
@@ -87,8 +85,10 @@ def inpaint(
 
 
 def _langevin(flow, x, known, context, steps, step_size, temperature, seed):
-    entrywise, mixing = _split(flow, context)
-    low, high = entrywise.inverse(x), entrywise.inverse(x + _steps(flow))
+    density = flow.density
+    entrywise, mixing = density.split(context)
+    steps_of_data = tf.constant(density.discrete_steps, density.dtype)
+    low, high = entrywise.inverse(x), entrywise.inverse(x + steps_of_data)
 
     def energy(z, width):
         seen = mixing.forward(z)
@@ -119,20 +119,4 @@ def _langevin(flow, x, known, context, steps, step_size, temperature, seed):
     for number in range(steps):
         share = tf.constant(number / max(steps - 1, 1), x.dtype)
         z, squares = step(z, squares, share, tf.constant(number))
-    return tf.where(known, x, flow.decode_rows(z, context))
-
-
-def _split(flow, context):
-    """The flow in two: the preprocessing that treats entries one by one, and what mixes them."""
-    transforms = flow.chain(flow.transforms, context)
-    *before, last = flow.preprocessing or [None]
-    if isinstance(last, Whiten):
-        return flow.chain([*before, last.standardize]), Chain([last.linear(), transforms], flow.event_shape)
-    return flow.chain(flow.preprocessing), transforms
-
-
-def _steps(flow):
-    """Widths of the steps of discrete data, 0 where entries are continuous."""
-    first = flow.preprocessing[:1]
-    discrete = bool(first) and isinstance(first[0], Dequantize)
-    return tf.constant(first[0].width if discrete else 0.0, flow.variable_dtype)
+    return tf.where(known, x, density.decode_rows(z, context))

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from flowzoo import xla
+from flowzoo.backend import xla
 from flowzoo.bijectors.base import FusedBijector, Shape
 
 
 class AsProgram(FusedBijector):
-    """``make(parameters)``, each pass of it an XLA program within `flowzoo.xla.programs`.
+    """``make(parameters)``, each pass of it an XLA program within `flowzoo.backend.xla.programs`.
 
     Args:
         make: From parameters of some rows to their fused bijector; pure and hashable, so that equal ones

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from flowzoo.bijectors.base import FusedBijector
-from flowzoo.bijectors.sweeps import ForwardSweep, ReverseSweep
-from flowzoo.conditioners.made import MADE, Weights
+from flowzoo.conditioners.stepwise import StepwiseConditioner
 
 INVERSES = ("incremental", "jacobi", "sequential")
 
@@ -16,21 +15,21 @@ Transformer = Callable[[tf.Tensor, tuple], FusedBijector]
 
 
 class MaskedAutoregressive(FusedBijector):
-    """Column i is mapped by what a MADE says of the columns before i.
+    """Column i is mapped with parameters that a conditioner computes from the columns before i.
 
     One direction is a single pass of the network: data to latents for a masked autoregressive flow
     (Papamakarios et al. 2017, equation 3), latents to data for an inverse autoregressive flow (Kingma et al.
-    2016, equation 10). The other needs column i-1 before column i. Instead of D passes of the whole network,
-    ``"incremental"`` computes at step i the hidden units of degree i only, then the parameters of column i:
-    together about one pass. Its gradient is the implicit function theorem's, one sweep the other way round.
+    2016, equation 10). The other direction needs column i-1 before column i. Instead of D passes of the whole
+    network, ``"incremental"`` lets the conditioner share work between columns: a MADE takes about one pass
+    in all (ADR 4). The gradient is the implicit function theorem's, one sweep in the opposite order.
 
     Args:
-        made: The conditioner, built for ``(D,)`` to ``(D, parameters)``.
+        conditioner: Built for ``(D,)`` to ``(D, parameters)``.
         transformer: ``transformer(parameters [..., P, D], (D,))`` is the elementwise bijector of D columns.
         context: ``[N, size]`` or None.
-        conditions_on: "data" (MAF) or "latent" (IAF): on which side the network looks.
-        inverse: How the slow direction runs: "incremental"; "jacobi", which sweeps all columns until
-            nothing moves (fast for weak couplings; a row stops on its own, so that neighbours do not
+        conditions_on: "data" (MAF) or "latent" (IAF): the side that the network sees.
+        inverse: How the slow direction runs: "incremental"; "jacobi", which updates all columns until
+            nothing changes (fast for weak couplings; a row stops on its own, so that neighbours do not
             matter); "sequential", D passes.
         training: Whether the network drops units out, in its single pass only.
         dtype: Floating dtype.
@@ -39,7 +38,7 @@ class MaskedAutoregressive(FusedBijector):
 
     def __init__(
         self,
-        made: MADE,
+        conditioner: StepwiseConditioner,
         transformer: Transformer,
         context: tf.Tensor | None = None,
         *,
@@ -49,10 +48,10 @@ class MaskedAutoregressive(FusedBijector):
         dtype=tf.float32,
         name: str | None = None,
     ):
-        self._made, self._transformer, self._context = made, transformer, context
-        self._weights = made.weights_now()
+        self._conditioner, self._transformer, self._context = conditioner, transformer, context
+        self._weights = conditioner.weights_now()
         self._conditions_on, self._method, self._training = conditions_on, inverse, training
-        shape = (made.columns,)
+        shape = (conditioner.columns,)
         super().__init__(shape, shape, dtype=dtype, name=name)
 
     def _forward_and_log_det(self, z):
@@ -62,27 +61,33 @@ class MaskedAutoregressive(FusedBijector):
         return self._fast(x) if self._conditions_on == "data" else self._slow(x)
 
     def _fast(self, known):
-        parameters = self._made(known, context=self._context, training=self._training)
+        parameters = self._conditioner(known, context=self._context, training=self._training)
         return self._map(tf.cast(parameters, self.dtype), known, towards_known=False)
 
     def _fast_pass(self, weights, known, context):
         """The single pass as a function of the weights."""
-        parameters = tf.cast(self._made.full_pass(weights, known, context), self.dtype)
+        parameters = tf.cast(self._conditioner.full_pass(weights, known, context), self.dtype)
         return self._map(parameters, known, towards_known=False)
 
     def _map(self, parameters, values, towards_known):
-        """Maps the columns of `values` with their parameters; `values` may be a slice of the columns."""
+        """Maps columns with their parameters; `values` may be a slice of the columns."""
         bijector = self._transformer(parameters, (values.shape[-1],))
         if towards_known == (self._conditions_on == "data"):
             return bijector.forward_and_log_det(values)
         return bijector.inverse_and_log_det(values)
 
+    def _to_known(self, parameters, far):
+        return self._map(parameters, far, towards_known=True)
+
+    def _to_far(self, parameters, known):
+        return self._map(parameters, known, towards_known=False)[0]
+
     # -- the slow direction ----------------------------------------------------------------
     def _slow(self, values):
-        """From ``[..., D]`` on the far side to the side that the network looks at, with its log-det."""
+        """From ``[..., D]`` on the far side to the side that the network sees, with its log-det."""
         batch = tf.shape(values)[:-1]
-        rows = tf.reshape(values, [-1, self._made.columns])
-        tensors = self._weights.flat()
+        rows = tf.reshape(values, [-1, self._conditioner.columns])
+        tensors = self._weights
         if self._context is not None:
             context = tf.broadcast_to(self._context, tf.concat([batch, self._context.shape[-1:]], axis=0))
             tensors = [tf.reshape(context, [-1, self._context.shape[-1]]), *tensors]
@@ -110,7 +115,7 @@ class MaskedAutoregressive(FusedBijector):
                 d_known_all = d_known - _or_zero(
                     tape.gradient(far_log_det, known, output_gradients=d_log_det), known
                 )
-                w = self._reverse_sweep(weights, known, context).solve(d_known_all)
+                w = self._conditioner.solve_transposed(weights, context, known, self._to_far, d_known_all)
                 d_tensors = tape.gradient(
                     [far, far_log_det], list(tensors), output_gradients=[-w, -d_log_det]
                 )
@@ -127,54 +132,27 @@ class MaskedAutoregressive(FusedBijector):
         return solve(rows, *tensors)
 
     def _unpack(self, tensors):
-        context, tensors = (None, tensors) if self._context is None else (tensors[0], tensors[1:])
-        return context, Weights.unflatten(list(tensors), len(self._made.masks))
+        return (None, list(tensors)) if self._context is None else (tensors[0], list(tensors[1:]))
 
     def _solve(self, weights, rows, context):
         if self._method == "incremental":
-            return ForwardSweep(self._made, weights, context, self._map_column).solve(rows)
-        return self._sweeps(weights, rows, context, stop_early=self._method == "jacobi")
+            return self._conditioner.solve(weights, context, rows, self._to_known)
+        if self._method == "sequential":
+            return StepwiseConditioner.solve(self._conditioner, weights, context, rows, self._to_known)
+        return self._jacobi(weights, rows, context)
 
-    def _map_column(self, parameters, column):
-        return self._map(parameters, column, towards_known=True)
-
-    def _reverse_sweep(self, weights, known, context):
-        """With the derivatives at the known side, from one more pass."""
-        slopes: list[tf.Tensor] = []
-
-        def activate(h):
-            with tf.GradientTape() as tape:
-                tape.watch(h)
-                y = self._made.activation(h)
-            slopes.append(tf.transpose(tape.gradient(y, h)))
-            return y
-
-        parameters = tf.cast(self._made.full_pass(weights, known, context, activate), self.dtype)
-        with tf.GradientTape() as tape:
-            tape.watch([known, parameters])
-            far, _ = self._map(parameters, known, towards_known=False)
-        # The map is elementwise, so the gradient of the sum is the diagonal.
-        by_known, by_parameters = tape.gradient(far, [known, parameters])
-        by_parameters = tf.transpose(by_parameters, [2, 1, 0])
-        by_parameters = tf.reshape(by_parameters, [-1, tf.shape(known)[0]])
-        return ReverseSweep(self._made, weights, tf.transpose(by_known), by_parameters, slopes)
-
-    def _sweeps(self, weights, rows, context, stop_early):
-        """At most D passes: after pass i the first i columns are right."""
+    def _jacobi(self, weights, rows, context):
+        """At most D passes, until nothing changes: after pass i the first i columns are right."""
+        columns = self._conditioner.columns
 
         def body(i, known, log_det, active):
-            parameters = tf.cast(self._made.full_pass(weights, known, context), self.dtype)
-            new, new_log_det = self._map(parameters, rows, towards_known=True)
-            moved = tf.reduce_any(tf.not_equal(new, known), axis=-1)
+            parameters = tf.cast(self._conditioner.full_pass(weights, known, context), self.dtype)
+            new, new_log_det = self._to_known(parameters, rows)
+            changed = tf.reduce_any(tf.not_equal(new, known), axis=-1)
             # A row that has settled stays as it is: its value must not depend on its neighbours.
-            keep = active[:, None] if stop_early else tf.ones_like(active)[:, None]
-            known = tf.where(keep, new, known)
-            log_det = tf.where(keep[:, 0], new_log_det, log_det)
-            return i + 1, known, log_det, active & moved
-
-        def cond(i, known, log_det, active):
-            more = i < self._made.columns
-            return more & tf.reduce_any(active) if stop_early else more
+            known = tf.where(active[:, None], new, known)
+            log_det = tf.where(active, new_log_det, log_det)
+            return i + 1, known, log_det, active & changed
 
         start = (
             tf.constant(0),
@@ -184,7 +162,11 @@ class MaskedAutoregressive(FusedBijector):
         )
         invariants = (tf.TensorShape([]), rows.shape, rows.shape[:1], rows.shape[:1])
         _, known, log_det, _ = tf.while_loop(
-            cond, body, start, invariants, maximum_iterations=self._made.columns
+            lambda i, known, log_det, active: (i < columns) & tf.reduce_any(active),
+            body,
+            start,
+            invariants,
+            maximum_iterations=columns,
         )
         return known, log_det
 

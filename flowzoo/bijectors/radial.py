@@ -7,7 +7,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from flowzoo import xla
+from flowzoo.backend import xla
 from flowzoo.bijectors.base import FusedBijector
 from flowzoo.bijectors.planar import MIN_SLOPE
 

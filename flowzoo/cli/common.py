@@ -63,7 +63,8 @@ def load_flow(model: str) -> Flow:
     Raises:
         ValueError: If there is no such preset, or the file holds no flow.
     """
-    from flowzoo.presets import find_flow, from_pretrained
+    from flowzoo.models._pretrained import from_pretrained
+    from flowzoo.storage.presets import find_flow
 
     path = find_flow(model)
     import_tensorflow()
@@ -71,24 +72,19 @@ def load_flow(model: str) -> Flow:
 
 
 def check_model(name: str, options: dict[str, Any]) -> None:
-    """Tells unknown architectures and options without TensorFlow, and before data are read.
+    """Reports unknown architectures and options without TensorFlow, and before data are read.
 
     Raises:
         ValueError: If one is unknown; the message names the nearest ones.
     """
-    import inspect
+    from flowzoo.models._factory import COMMON_OPTIONS, upgrade_options
+    from flowzoo.models._registry import find_entry
 
-    from flowzoo.registry import create_model, model_info, nearest
-
-    shared = inspect.signature(create_model).parameters.values()
-    known = [*model_info(name).options, *(p.name for p in shared if p.kind is p.KEYWORD_ONLY)]
-    for key in options:
-        if key not in known:
-            raise ValueError(f"{name} has no option {key!r}. {nearest(key, known)}")
+    upgrade_options(find_entry(name), {key: options[key] for key in options if key not in COMMON_OPTIONS})
 
 
 def parse_options(pairs: list[str]) -> dict[str, Any]:
-    """``["couplings=8", "hidden_units=[64,64]"]`` to keyword arguments; values are YAML.
+    """``["steps=8", "hidden_units=[64,64]"]`` to keyword arguments; values are YAML.
 
     Raises:
         ValueError: If a pair has no "=", or its value is not YAML.
@@ -99,7 +95,7 @@ def parse_options(pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not separator or not key.strip():
-            raise ValueError(f"--option wants key=value, for example couplings=8; got {pair!r}.")
+            raise ValueError(f"--option wants key=value, for example steps=8; got {pair!r}.")
         try:
             parsed = yaml.safe_load(value)
         except yaml.YAMLError:
@@ -135,11 +131,11 @@ def parse_columns(columns: str | None) -> list[str] | None:
 def columns_of(model: str) -> list[str | int] | None:
     """What of a file a flow was fitted to: names or positions; None where all came as they are."""
     from flowzoo.data.formats.columns import as_list
-    from flowzoo.presets import find_flow, preset_metadata
+    from flowzoo.storage.presets import find_flow, preset_metadata
 
     recipe = Path(model).expanduser() / "config.yaml"
     if recipe.is_file():
-        from flowzoo.config import load_config
+        from flowzoo.recipes.config import load_config
 
         return as_list(load_config(recipe).data.columns)
     path = find_flow(model)
@@ -147,7 +143,7 @@ def columns_of(model: str) -> list[str | int] | None:
 
 
 def describe_metrics(metrics: dict[str, float]) -> str:
-    """``flowzoo.evaluation.evaluate``'s result in one line."""
+    """``flowzoo.recipes.evaluation.evaluate``'s result in one line."""
     parts = []
     if "bits_per_dim" in metrics:
         parts.append(_with_error(metrics, "bits_per_dim", "bits/dim"))

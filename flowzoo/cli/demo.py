@@ -26,7 +26,7 @@ EXAMPLES = examples("flowzoo demo", "flowzoo demo --out /tmp/demo --seed 1")
 
 EVENT_SHAPE = (8, 8, 1)
 GREY_LEVELS = 17
-OPTIONS = {"levels": 2, "channels": 32, "blocks": 1}
+OPTIONS: dict[str, Any] = {"levels": 2, "channels": 32, "blocks": 1}
 BATCH_SIZE = 64
 LOG_PROB_TOLERANCE, SAMPLE_TOLERANCE = 1e-3, 1e-2
 
@@ -108,7 +108,7 @@ def _optimizer(steps: int) -> keras.optimizers.Optimizer:
 def _evaluate(flow: Flow, test: np.ndarray) -> None:
     import tensorflow as tf
 
-    from flowzoo.evaluation import evaluate
+    from flowzoo.recipes.evaluation import evaluate
 
     metrics = evaluate(flow, tf.data.Dataset.from_tensors(test))
     typer.echo(f"    {describe_metrics(metrics)}; 17 equally likely levels: {np.log2(17):.2f} bits/dim")

@@ -47,7 +47,7 @@ def run(
     """
     request = make_request(model, data, split, columns, context_columns, data_dir, not no_download)
     flow = load_flow(model)
-    from flowzoo.evaluation import evaluate
+    from flowzoo.recipes.evaluation import evaluate
 
     dataset = request.dataset(flow, batch_size, missing)
     typer.echo(describe_metrics(evaluate(flow, dataset)))

@@ -25,14 +25,15 @@ from flowzoo.cli.console import examples
 from flowzoo.cli.quiet import import_tensorflow
 from flowzoo.cli.rows import Request, absolute, is_file
 from flowzoo.cli.train import train_recipe
+from flowzoo.utils.sizes import batch_size_for
 
 if TYPE_CHECKING:
-    from flowzoo.config import ZooConfig
     from flowzoo.data import DatasetInfo, FileInfo
+    from flowzoo.recipes.config import ZooConfig
 
 EXAMPLES = examples(
     "flowzoo fit rows.csv --columns height,weight --out runs/people",
-    "flowzoo fit two_moons --option couplings=12 --option hidden_units=[64,64] --epochs 10",
+    "flowzoo fit two_moons --option steps=12 --option hidden_units=[64,64] --epochs 10",
     "flowzoo fit counts.parquet --dequantize 1",
 )
 
@@ -75,7 +76,7 @@ def run(
     values: 80% train, 10% choose the epoch, 10% test. A run that was stopped goes on when the same command
     is given again.
     """
-    from flowzoo.training.distribution import check_strategy, make_strategy
+    from flowzoo.recipes.distribution import check_strategy, make_strategy
 
     options = parse_options(option or [])
     if dequantize is not None:
@@ -157,11 +158,11 @@ def _splits(info: DatasetInfo) -> tuple[int, str, str]:
 
 def _batch_size(rows: int, is_image: bool) -> int:
     """A power of two that leaves an epoch some 16 steps: 16 to 512 rows, at most 64 images."""
-    return min(64 if is_image else 512, max(16, 1 << (rows // 16).bit_length() - 1))
+    return batch_size_for(rows, 16, 64 if is_image else 512)
 
 
 def _recipe(model: dict, data: dict, training: dict, seed: int) -> ZooConfig:
-    from flowzoo.config import ZooConfig
+    from flowzoo.recipes.config import ZooConfig
 
     stem = re.sub(r"\W+", "_", Path(data["source"]).name.split(".")[0]).strip("_")
     return ZooConfig.model_validate(

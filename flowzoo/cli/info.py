@@ -21,8 +21,9 @@ def run(
     import os
     from pathlib import Path
 
-    from flowzoo.presets import REGISTRY_VARIABLE, list_presets
-    from flowzoo.registry import list_models, nearest
+    from flowzoo.models._registry import list_models
+    from flowzoo.storage.presets import REGISTRY_VARIABLE, list_presets
+    from flowzoo.utils.suggestions import did_you_mean
 
     architectures, presets = list_models(), list_presets()
     elsewhere = "://" in name or os.environ.get(REGISTRY_VARIABLE)
@@ -32,12 +33,12 @@ def run(
         _describe_preset(name)
     else:
         raise ValueError(
-            f"There is no architecture or preset {name!r}. {nearest(name, [*architectures, *presets])}"
+            f"There is no architecture or preset {name!r}. {did_you_mean(name, [*architectures, *presets])}"
         )
 
 
 def _describe_architecture(name: str) -> None:
-    from flowzoo.registry import model_info
+    from flowzoo.models._registry import model_info
 
     info = model_info(name)
     print_nested(
@@ -55,9 +56,9 @@ def _describe_architecture(name: str) -> None:
 
 
 def _describe_preset(name: str) -> None:
-    from flowzoo import files
-    from flowzoo.index import CONFIG, METADATA
-    from flowzoo.presets import find_preset
+    from flowzoo.storage import files
+    from flowzoo.storage.presets import find_preset
+    from flowzoo.storage.registry import CONFIG, METADATA
 
     directory = find_preset(name)
     config = files.read_json(directory / CONFIG)

@@ -39,7 +39,7 @@ def run(
 
 
 def _list_architectures(pattern: str) -> None:
-    from flowzoo.registry import list_models, model_info
+    from flowzoo.models._registry import list_models, model_info
 
     names = _matches(list_models(pattern), pattern, list_models())
     infos = [model_info(name) for name in names]
@@ -48,8 +48,8 @@ def _list_architectures(pattern: str) -> None:
 
 
 def _list_presets(pattern: str) -> None:
-    from flowzoo.presets import preset_metadata
-    from flowzoo.registry import list_models
+    from flowzoo.models._registry import list_models
+    from flowzoo.storage.presets import preset_metadata
 
     known = list_models(pretrained=True)
     if not known:
@@ -63,7 +63,7 @@ def _list_presets(pattern: str) -> None:
 def _list_registry(registry: str, pattern: str) -> None:
     import fnmatch
 
-    from flowzoo.remote import fetch_index
+    from flowzoo.storage.remote import fetch_index
 
     entries = fetch_index(registry)
     if not entries:
@@ -94,8 +94,8 @@ def _list_data(pattern: str) -> None:
 
 
 def _matches(names: list[str], pattern: str, known: list[str]) -> list[str]:
-    from flowzoo.registry import nearest
+    from flowzoo.utils.suggestions import did_you_mean
 
     if not names:
-        raise ValueError(f"Nothing matches {pattern!r}. {nearest(pattern, known)}")
+        raise ValueError(f"Nothing matches {pattern!r}. {did_you_mean(pattern, known)}")
     return names

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from flowzoo import imports
+from flowzoo.backend import imports
 
 
 def import_tensorflow() -> None:

@@ -72,7 +72,8 @@ def _check_fits(flow: Flow, out: Path, drawable: bool) -> None:
 
 
 def _write(flow: Flow, x: np.ndarray, out: Path, columns: list[str | int] | None) -> None:
-    from flowzoo import files, plots
+    from flowzoo import plots
+    from flowzoo.storage import files
 
     if out.suffix.lower() == ".png" and flow.is_image:
         plots.save_image_grid(x, out, levels=flow.pixel_levels or 256)
@@ -117,11 +118,9 @@ def read_context(text: str, context_shape: tuple[int, ...] | None) -> np.ndarray
 
 def whole_steps(flow: Flow, x: np.ndarray) -> np.ndarray:
     """Samples of discrete data as the values that data have: whole pixels, whole steps."""
-    from flowzoo.layers import Dequantize
-
-    if not flow.preprocessing or not isinstance(flow.preprocessing[0], Dequantize):
+    step = flow.density.discrete_steps
+    if not step.any():
         return x
-    step = np.broadcast_to(np.asarray(flow.preprocessing[0].width), flow.event_shape)
     safe = np.where(step > 0, step, 1.0)
     x = np.where(step > 0, np.floor(x / safe) * safe, x).astype(x.dtype)
     return np.clip(x, 0, 255).astype(np.uint8) if flow.input_dtype == "uint8" else x

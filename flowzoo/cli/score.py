@@ -78,7 +78,7 @@ def _threshold(model: str, threshold: float | None, false_positives: float | Non
     if threshold is not None:
         raise ValueError("Give --threshold or --false-positives, not both.")
     from flowzoo.applications.calibration import Calibration
-    from flowzoo.presets import find_flow
+    from flowzoo.storage.presets import find_flow
 
     return Calibration.read(find_flow(model)).threshold(false_positives)
 

@@ -36,7 +36,7 @@ def write_table(path: Path, batches: Batches, show: Callable[[int], None]) -> tu
     Returns:
         The number of rows, and of those that are not valid.
     """
-    from flowzoo import files
+    from flowzoo.storage import files
 
     rows = bad = 0
 

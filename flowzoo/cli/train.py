@@ -14,7 +14,7 @@ from flowzoo.cli.quiet import import_tensorflow
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from flowzoo.config import ZooConfig
+    from flowzoo.recipes.config import ZooConfig
 
 EXAMPLES = examples(
     "flowzoo train zoo_configs/realnvp_mnist.yaml",
@@ -40,8 +40,8 @@ def run(
     Writes weights, a preset, metrics, TensorBoard logs, a curve and samples to the run directory. A run that
     was stopped goes on when the same command is given again.
     """
-    from flowzoo.config import load_config
-    from flowzoo.training.distribution import check_strategy, make_strategy
+    from flowzoo.recipes.config import load_config
+    from flowzoo.recipes.distribution import check_strategy, make_strategy
 
     check_strategy(strategy)
     recipe = load_config(config, overrides or [])
@@ -59,8 +59,8 @@ def train_recipe(
     strategy: tf.distribute.Strategy | None,
 ) -> None:
     """Trains, and says on which devices, how well the flow does and where it is."""
-    from flowzoo.training import distribution, train
-    from flowzoo.training.trainer import is_finished
+    from flowzoo.recipes import distribution, train
+    from flowzoo.recipes.trainer import is_finished
 
     run_dir = out or Path("runs") / recipe.name
     typer.echo(f"devices: {distribution.describe_devices(strategy)}")

@@ -80,7 +80,7 @@ def verify(
     The exit code is 1 if a card says otherwise. Data that came from a file are looked for where the recipe
     says, from the current directory.
     """
-    from flowzoo.presets import find_preset, list_presets
+    from flowzoo.storage.presets import find_preset, list_presets
 
     if every == bool(names):
         raise ValueError("Name presets to verify, or give --all.")

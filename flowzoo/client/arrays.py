@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from flowzoo import checks
 from flowzoo.client.protocol import Signature, TensorSpec
+from flowzoo.utils import validation
 
 
 def as_inputs(
@@ -26,7 +26,7 @@ def as_inputs(
         ValueError: On wrong shapes or values, and where a context is missing or too much.
     """
     wanted = signature.inputs.get("context")
-    checks.check_context_presence(given["context"] is not None, wanted and _event_shape(wanted))
+    validation.check_context_presence(given["context"] is not None, wanted and _event_shape(wanted))
     inputs = {}
     for name, value in given.items():
         if value is None:
@@ -34,13 +34,13 @@ def as_inputs(
         array, spec = _as_array(value, name), signature.inputs[name]
         if name == "context" and array.ndim == len(_event_shape(spec)) and rows is not None:
             array = np.broadcast_to(array, (rows, *array.shape))
-        checks.check_event_shape(array.shape, _event_shape(spec), name)
+        validation.check_event_shape(array.shape, _event_shape(spec), name)
         inputs[name] = _cast(array, spec.dtype, name)
         rows = len(array) if rows is None else rows
         if len(array) != rows:
             raise ValueError(f"{name} has {len(array)} rows, and {rows} are wanted; give one for each row.")
         if finite and inputs[name].dtype.kind == "f":
-            checks.check_finite(inputs[name], name)
+            validation.check_finite(inputs[name], name)
     return inputs
 
 

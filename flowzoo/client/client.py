@@ -9,8 +9,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from flowzoo import checks, random
-from flowzoo.chunks import rows_at_once
+from flowzoo import random
 from flowzoo.client.arrays import as_inputs, describe
 from flowzoo.client.protocol import (
     Connection,
@@ -20,6 +19,8 @@ from flowzoo.client.protocol import (
     Transport,
     VersionStatus,
 )
+from flowzoo.utils import validation
+from flowzoo.utils.sizes import rows_per_chunk
 
 T = TypeVar("T")
 
@@ -120,10 +121,10 @@ class Client:
             temperature: Scales the base's noise; one number or ``[n]``.
             seed: An int, or int64 ``[n]``: one seed a row.
         """
-        n = checks.sample_count(n, context, (1,), seed)
-        seed = checks.as_numbers(seed, n, "seed", whole=True)
+        n = validation.sample_count(n, context, (1,), seed)
+        seed = validation.as_numbers(seed, n, "seed", whole=True)
         seeds = random.row_seeds(int(seed), n) if seed.ndim == 0 else seed
-        temperature = np.broadcast_to(checks.as_numbers(temperature, n, "temperature"), [n])
+        temperature = np.broadcast_to(validation.as_numbers(temperature, n, "temperature"), [n])
         inputs = {"seed": seeds, "temperature": temperature, "context": context}
         return self._run("sample", inputs, n)["x"]
 
@@ -201,7 +202,7 @@ class Client:
     def _rows_a_request(self, signature: Signature) -> int:
         specs = [*signature.inputs.values(), *signature.outputs.values()]
         widest = max(math.prod(size or 1 for size in spec.shape[1:]) for spec in specs)
-        return min(self._max_rows, rows_at_once([widest], most=2**19))
+        return min(self._max_rows, rows_per_chunk([widest], most=2**19))
 
     def _asked(self, asked: str, ask: Callable[[], T]) -> T:
         """Runs a request; an error says what was asked, and of whom."""

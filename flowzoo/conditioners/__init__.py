@@ -2,14 +2,4 @@
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, __all__ = lazy.attach(
-    __name__,
-    submod_attrs={
-        "base": ["Conditioner"],
-        "convnet": ["ConvNet"],
-        "made": ["MADE"],
-        "mlp": ["MLP"],
-        "residual_mlp": ["ResidualMLP"],
-        "weight_norm": ["WeightNorm"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

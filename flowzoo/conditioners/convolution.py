@@ -7,7 +7,7 @@ import itertools
 import keras
 import tensorflow as tf
 
-from flowzoo import xla
+from flowzoo.backend import xla
 
 
 @keras.saving.register_keras_serializable("flowzoo")

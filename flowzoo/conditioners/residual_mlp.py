@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 
 from flowzoo.conditioners.base import Conditioner, spread_out
@@ -91,6 +93,15 @@ class ResidualMLP(Conditioner):
             "activation": keras.activations.serialize(self.activation),
             "dropout": self.dropout,
         }
+
+
+def check_residual_widths(hidden_units: Sequence[int]) -> None:
+    """Raises a ValueError unless these are the widths of an input layer and of blocks of two layers."""
+    if len(set(hidden_units)) != 1 or len(hidden_units) % 2 == 0:
+        raise ValueError(
+            "A residual network takes an odd number of equal widths: one for the input layer and two for "
+            f"each block, such as hidden_units=(128, 128, 128); got {tuple(hidden_units)}."
+        )
 
 
 def _small(inputs):

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from flowzoo.data.source import Source, array_source
-from flowzoo.registry import nearest
+from flowzoo.utils.suggestions import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def _entry(name: str) -> tuple[DatasetInfo, Opener]:
     names = list_datasets()
     if name not in names:
         raise ValueError(
-            f"Unknown data set {name!r}. {nearest(name, names)} "
+            f"Unknown data set {name!r}. {did_you_mean(name, names)} "
             "A file of your own is given by a path with its extension, for example './rows.csv'."
         )
     return _ENTRIES[name]

@@ -2,12 +2,4 @@
 
 import lazy_loader as lazy
 
-__getattr__, __dir__, __all__ = lazy.attach(
-    __name__,
-    submod_attrs={
-        "manifest": ["read_manifest", "verify_export"],
-        "onnx": ["export_onnx"],
-        "saved_model": ["export_saved_model"],
-        "signatures": ["Signatures"],
-    },
-)
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flowzoo.chunks import rows_at_once
-from flowzoo.flow import Flow
+from flowzoo.density import Density
+from flowzoo.utils.sizes import rows_per_chunk
 
 FILE_NAME = "batching_params.pbtxt"  # the name that TensorFlow Serving looks for
 _TEXT = """\
@@ -24,9 +24,9 @@ max_enqueued_batches {{ value: 100 }}
 """
 
 
-def batch_sizes(flow: Flow) -> list[int]:
+def batch_sizes(density: Density) -> list[int]:
     """Powers of two up to what one batch may hold: 1024 rows, fewer for images."""
-    largest = rows_at_once(flow.event_shape, 1024)
+    largest = rows_per_chunk(density.event_shape, 1024)
     return [2**k for k in range(largest.bit_length())]
 
 

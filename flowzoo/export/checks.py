@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from flowzoo.flow import Flow
+from flowzoo.density import Density
 
 _SHOWN = 3
 
 
-def check_weights(flow: Flow) -> None:
+def check_weights(density: Density) -> None:
     """Raises a ValueError if weights are not finite: such a flow marks every row as bad."""
-    paths = [weight.path for weight in flow.weights if not np.isfinite(weight.value.numpy()).all()]
+    paths = [weight.path for weight in density.weights if not np.isfinite(weight.value.numpy()).all()]
     if paths:
         more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
         raise ValueError(

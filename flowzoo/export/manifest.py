@@ -7,11 +7,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowzoo import files
 from flowzoo._version import __version__
+from flowzoo.storage import files
 
 if TYPE_CHECKING:
-    from flowzoo.flow import Flow
+    from flowzoo.density import Density
 
 FILE_NAME = "flowzoo_manifest.json"
 FORMAT = 1
@@ -24,11 +24,11 @@ UNITS = {
 }
 
 
-def write_manifest(flow: Flow, signatures: dict, sizes: list[int], directory: Path) -> None:
+def write_manifest(density: Density, signatures: dict, sizes: list[int], directory: Path) -> None:
     """Writes ``flowzoo_manifest.json`` for all that the directory holds; call it last.
 
     Args:
-        flow: The exported flow.
+        density: The exported density.
         signatures: As `signatures.describe` tells them.
         sizes: Batch sizes of the warm-up.
         directory: The version's directory.
@@ -39,9 +39,9 @@ def write_manifest(flow: Flow, signatures: dict, sizes: list[int], directory: Pa
         "flowzoo": __version__,
         "tensorflow": version("tensorflow"),
         "keras": version("keras"),
-        "architecture": flow.architecture,
-        "event_shape": list(flow.event_shape),
-        "context_shape": None if flow.context_shape is None else list(flow.context_shape),
+        "architecture": density.architecture,
+        "event_shape": list(density.event_shape),
+        "context_shape": None if density.context_shape is None else list(density.context_shape),
         "signatures": signatures,
         "units": {name: unit for name, unit in UNITS.items() if name in named},
         "batch_sizes": sizes,
@@ -90,7 +90,7 @@ def verify_export(directory: str | os.PathLike) -> Path:
 
     Example:
         >>> import tempfile, flowzoo
-        >>> flow = flowzoo.create_model("realnvp", event_shape=(2,), couplings=2)
+        >>> flow = flowzoo.create_model("realnvp", event_shape=(2,), steps=2)
         >>> path = flow.export(tempfile.mkdtemp())
         >>> verify_export(path.parent).name
         '1'

@@ -15,10 +15,11 @@ import numpy as np
 import tensorflow as tf
 
 from flowzoo._version import __version__
+from flowzoo.density import Density
 from flowzoo.export.checks import check_weights, make_directory
 from flowzoo.export.manifest import UNITS
 from flowzoo.export.signatures import Signatures, input_specs
-from flowzoo.flow import Flow
+from flowzoo.utils import validation
 
 if TYPE_CHECKING:
     import onnx
@@ -34,7 +35,9 @@ _ROWS = 16
 _WEIGHT = "weight_"
 
 
-def export_onnx(flow: Flow, directory: str | os.PathLike, *, rows: Any = None, context: Any = None) -> Path:
+def export_onnx(
+    density: Density, directory: str | os.PathLike, *, rows: Any = None, context: Any = None
+) -> Path:
     """Writes ``log_prob.onnx``, ``sample.onnx``, ``encode.onnx`` and ``decode.onnx``.
 
     `Flow.export` is the public name. Inputs and outputs have the names and shapes of the served signatures,
@@ -43,7 +46,7 @@ def export_onnx(flow: Flow, directory: str | os.PathLike, *, rows: Any = None, c
     weights stand beside each graph, in ``log_prob.onnx.data`` and so on: keep the two together.
 
     Args:
-        flow: The flow.
+        density: The flow's density.
         directory: Where the files go; made if need be.
         rows: Rows of data ``[N, *event_shape]`` to compare on; rows that the flow drew by default.
         context: A context for each, for a conditional flow.
@@ -57,22 +60,22 @@ def export_onnx(flow: Flow, directory: str | os.PathLike, *, rows: Any = None, c
             are not finite, or a file is in the way.
     """
     _check_installed()
-    check_weights(flow)
-    is_large = sum(weight.value.numpy().nbytes for weight in flow.weights) > EXTERNAL_ABOVE
-    functions = Signatures(flow, checked=False).functions()
+    check_weights(density)
+    is_large = sum(weight.value.numpy().nbytes for weight in density.weights) > EXTERNAL_ABOVE
+    functions = Signatures(density, checked=False).functions()
     concrete = {name: functions[name].get_concrete_function() for name in GRAPHS}
-    inputs = _inputs(flow, concrete, rows, context)
+    inputs = _inputs(density, concrete, rows, context)
     directory = make_directory(directory)
     beside = Path(tempfile.mkdtemp(prefix=".writing-", dir=directory))
     try:
         for name in GRAPHS:
             path, specs = beside / f"{name}.onnx", list(input_specs(concrete[name]).values())
             if is_large:
-                model = _convert(name, *_with_weights_as_inputs(flow, functions[name], specs))
-                _move_weights_beside(flow, model, f"{path.name}.data")
+                model = _convert(name, *_with_weights_as_inputs(density, functions[name], specs))
+                _move_weights_beside(density, model, f"{path.name}.data")
             else:
                 model = _convert(name, functions[name], specs)
-            _save(model, _properties(flow, name, concrete[name]), path)
+            _save(model, _properties(density, name, concrete[name]), path)
             _compare(name, concrete[name], inputs, path)
         _publish(beside, directory)
     finally:
@@ -91,24 +94,30 @@ def _check_installed():
         ) from None
 
 
-def _inputs(flow, functions, rows, context):
+def _inputs(density, functions, rows, context):
     """What the graphs are compared on, by the names of their inputs."""
-    seed = np.arange(_ROWS, dtype=np.int64)
-    if flow.context_shape is not None and context is None:
-        context = np.random.default_rng(0).normal(size=(_ROWS, *flow.context_shape))
+    seeds = np.arange(_ROWS, dtype=np.int64)
+    if density.context_shape is not None and context is None:
+        context = np.random.default_rng(0).normal(size=(_ROWS, *density.context_shape))
     if rows is None:
-        rows = flow.sample(seed=seed, context=context).numpy()
-        if tf.as_dtype(flow.input_dtype).is_integer:
+        contexts = validation.as_context(context, density.context_shape, _ROWS, density.dtype)
+        temperatures = tf.ones([_ROWS], density.dtype)
+        rows = density.sample_rows(tf.constant(seeds), temperatures, contexts).numpy()
+        if tf.as_dtype(density.input_dtype).is_integer:
             rows = np.floor(rows)
     rows = np.asarray(rows)[:_ROWS]
+    context = None if context is None else np.asarray(context)[: len(rows)]
+    x = validation.as_rows(rows, density.event_shape, density.dtype, "rows")
+    validation.check_finite(x, "rows")
+    contexts = validation.as_context(context, density.context_shape, len(rows), density.dtype)
     inputs = {
         "x": rows,
-        "z": flow.encode(rows, None if context is None else context[: len(rows)]).numpy(),
-        "seed": seed[: len(rows)],
+        "z": density.encode_rows(x, contexts).numpy(),
+        "seed": seeds[: len(rows)],
         "temperature": np.ones(len(rows)),
     }
-    if context is not None:
-        inputs["context"] = np.asarray(context)[: len(rows)]
+    if contexts is not None:
+        inputs["context"] = contexts.numpy()
     specs = {key: spec for function in functions.values() for key, spec in input_specs(function).items()}
     return {key: value.astype(specs[key].dtype.as_numpy_dtype) for key, value in inputs.items()}
 
@@ -152,12 +161,12 @@ def _save(model, properties, path):
     onnx.checker.check_model(str(path))
 
 
-def _with_weights_as_inputs(flow, function, specs):
+def _with_weights_as_inputs(density, function, specs):
     """The function with the weights as further inputs: as constants they would not fit into a GraphDef."""
-    weights = [tf.TensorSpec(w.shape, w.dtype, f"{_WEIGHT}{i}") for i, w in enumerate(flow.weights)]
+    weights = [tf.TensorSpec(w.shape, w.dtype, f"{_WEIGHT}{i}") for i, w in enumerate(density.weights)]
 
     def apart(*tensors):
-        values = list(zip(flow.weights, tensors[len(specs) :], strict=True))
+        values = list(zip(density.weights, tensors[len(specs) :], strict=True))
         with keras.StatelessScope(state_mapping=values):
             return function.python_function(*tensors[: len(specs)])
 
@@ -165,7 +174,7 @@ def _with_weights_as_inputs(flow, function, specs):
     return tf.function(apart, input_signature=all_specs, autograph=False), all_specs
 
 
-def _move_weights_beside(flow, model, file_name):
+def _move_weights_beside(density, model, file_name):
     """Makes constants of the inputs that are weights; `_save` writes them into the file."""
     import onnx
 
@@ -173,7 +182,7 @@ def _move_weights_beside(flow, model, file_name):
     for value in [value for value in model.graph.input if value.name.startswith(_WEIGHT)]:
         model.graph.input.remove(value)
         if value.name in used:
-            weight = flow.weights[int(value.name.removeprefix(_WEIGHT))]
+            weight = density.weights[int(value.name.removeprefix(_WEIGHT))]
             tensor = onnx.numpy_helper.from_array(weight.value.numpy(), value.name)
             onnx.external_data_helper.set_external_data(tensor, file_name)
             model.graph.initializer.append(tensor)
@@ -234,16 +243,16 @@ def _rewrite_axes(graph, inferred, ranks, constants):
             node.input[1] = name
 
 
-def _properties(flow, name, function):
+def _properties(density, name, function):
     """What the file says of itself."""
     tensors = [*input_specs(function), *function.structured_outputs]
     return {
         "flowzoo": __version__,
         "graph": name,
-        "flow": flow.name,
-        "architecture": flow.architecture or "",
-        "event_shape": ",".join(map(str, flow.event_shape)),
-        "context_shape": "" if flow.context_shape is None else ",".join(map(str, flow.context_shape)),
+        "flow": density.name,
+        "architecture": density.architecture or "",
+        "event_shape": ",".join(map(str, density.event_shape)),
+        "context_shape": "" if density.context_shape is None else ",".join(map(str, density.context_shape)),
         "units": "; ".join(f"{key}: {UNITS[key]}" for key in tensors if key in UNITS),
     }
 

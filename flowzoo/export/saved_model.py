@@ -11,16 +11,16 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
+from flowzoo.density import Density
 from flowzoo.export.batching import batch_sizes, write_batching_params
 from flowzoo.export.checks import check_weights, make_directory
 from flowzoo.export.manifest import numbered_versions, write_manifest
 from flowzoo.export.signatures import Signatures, describe
 from flowzoo.export.warmup import write_warmup_requests
-from flowzoo.flow import Flow
 
 
 def export_saved_model(
-    flow: Flow, base_dir: str | os.PathLike, *, version: int | None = None, keep: int | None = None
+    density: Density, base_dir: str | os.PathLike, *, version: int | None = None, keep: int | None = None
 ) -> Path:
     """Writes ``base_dir/<version>/``; `Flow.export` is the public name.
 
@@ -31,7 +31,7 @@ def export_saved_model(
     written under another name beside it, and renamed when it is whole.
 
     Args:
-        flow: The flow.
+        density: The flow's density.
         base_dir: The model's base directory.
         version: A number not yet there, 0 or more; the next one by default.
         keep: How many versions to keep, counted from the highest number: older ones are removed once
@@ -48,13 +48,13 @@ def export_saved_model(
         raise ValueError(f"keep must be at least 1 version; got {keep!r}. Leave it out to keep all.")
     if version is not None and not (_is_whole(version) and version >= 0):
         raise ValueError(f"version must be a whole number, 0 or more; got {version!r}.")
-    check_weights(flow)
+    check_weights(density)
     base = make_directory(base_dir)
     if version is not None and (base / str(version)).exists():
         raise ValueError(f"{base / str(version)} exists; choose another version, or leave it out.")
     beside = Path(tempfile.mkdtemp(prefix=".writing-", dir=base))
     try:
-        _write(flow, beside)
+        _write(density, beside)
         beside.chmod(0o755)
         published = _publish(beside, base, version)
     finally:
@@ -68,20 +68,20 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def _write(flow: Flow, directory: Path) -> None:
-    module = tf.Module(name=flow.name)
+def _write(density: Density, directory: Path) -> None:
+    module = tf.Module(name=density.name)
     # Plain tf.Variables, and no Keras object: whoever loads the model needs neither flowzoo nor Keras.
-    module.weights = [weight.value for weight in flow.weights]
-    functions, sizes = _concrete(flow), batch_sizes(flow)
+    module.weights = [weight.value for weight in density.weights]
+    functions, sizes = _concrete(density), batch_sizes(density)
     tf.saved_model.save(module, str(directory), signatures=functions)
     _check_no_xla(directory)
     write_warmup_requests(functions, sizes, directory)
     write_batching_params(sizes, directory)
-    write_manifest(flow, describe(functions), sizes, directory)
+    write_manifest(density, describe(functions), sizes, directory)
 
 
-def _concrete(flow: Flow) -> dict:
-    functions = Signatures(flow).functions()
+def _concrete(density: Density) -> dict:
+    functions = Signatures(density).functions()
     concrete = {function: function.get_concrete_function() for function in set(functions.values())}
     return {name: concrete[function] for name, function in functions.items()}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from flowzoo.checks import show_shape
-from flowzoo.flow import Flow
+from flowzoo.density import Density
+from flowzoo.utils.validation import show_shape
 
 
 class Signatures:
@@ -17,20 +17,20 @@ class Signatures:
     or infinity gets the lowest finite float instead, and `score` says ``valid: false``.
 
     Args:
-        flow: The flow.
+        density: The flow's density.
         checked: Whether they check shapes; ONNX has no op for it, and its runtime checks them itself.
     """
 
-    def __init__(self, flow: Flow, checked: bool = True):
-        self._flow = flow
+    def __init__(self, density: Density, checked: bool = True):
+        self._density = density
         self._is_checked = checked
-        self._dtype = tf.as_dtype(flow.variable_dtype)
+        self._dtype = tf.as_dtype(density.dtype)
 
     def functions(self) -> dict[str, tf.types.experimental.GenericFunction]:
         """Signature name to function; its input names and shapes are those of DESIGN.md."""
-        flow = self._flow
-        x = tf.TensorSpec([None, *flow.event_shape], flow.input_dtype, "x")
-        z = tf.TensorSpec([None, *flow.latent_shape], self._dtype, "z")
+        density = self._density
+        x = tf.TensorSpec([None, *density.event_shape], density.input_dtype, "x")
+        z = tf.TensorSpec([None, *density.latent_shape], self._dtype, "z")
         seed = tf.TensorSpec([None], tf.int64, "seed")
         temperature = tf.TensorSpec([None], self._dtype, "temperature")
         log_prob = self._traced(self._log_prob, x)
@@ -44,10 +44,10 @@ class Signatures:
         }
 
     def _traced(self, method, *specs):
-        if self._flow.context_shape is not None:
+        if self._density.context_shape is not None:
             specs = (
                 *specs,
-                tf.TensorSpec([None, *self._flow.context_shape], self._dtype, "context"),
+                tf.TensorSpec([None, *self._density.context_shape], self._dtype, "context"),
             )
 
         def function(*tensors):
@@ -72,16 +72,16 @@ class Signatures:
         return {"log_prob": self._score(x, context)["log_prob"]}
 
     def _score(self, x, context=None):
-        return self._flow.score_rows(tf.cast(x, self._dtype), context)
+        return self._density.score_rows(tf.cast(x, self._dtype), context)
 
     def _sample(self, seed, temperature, context=None):
-        return {"x": self._finite(self._flow.sample_rows(seed, temperature, context))}
+        return {"x": self._finite(self._density.sample_rows(seed, temperature, context))}
 
     def _encode(self, x, context=None):
-        return {"z": self._finite(self._flow.encode_rows(tf.cast(x, self._dtype), context))}
+        return {"z": self._finite(self._density.encode_rows(tf.cast(x, self._dtype), context))}
 
     def _decode(self, z, context=None):
-        return {"x": self._finite(self._flow.decode_rows(z, context))}
+        return {"x": self._finite(self._density.decode_rows(z, context))}
 
     def _finite(self, values):
         """NaN and infinity are not JSON: the lowest float stands for them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from flowzoo.event_layer import EventLayer
+from flowzoo.layers.event_layer import EventLayer
 
 
 class FlowLayer(EventLayer):

@@ -26,7 +26,7 @@ class Permute(FlowLayer):
 
     def bijector(self, context=None, training=False):
         size = self.event_shape[-1]
-        order = range(size)[::-1] if self.permutation == "reverse" else self.permutation
+        order = range(size)[::-1] if isinstance(self.permutation, str) else self.permutation
         return bijectors.Permute(order, self.event_shape, dtype=self.variable_dtype, name=self.name)
 
     def get_config(self):

@@ -1,1 +1,1 @@
-"""Architectures: one file each; importing a file registers it."""
+"""Architectures, one file each; importing a file registers it. Files with an underscore are machinery."""

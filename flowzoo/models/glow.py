@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flowzoo import conditioners, layers
-from flowzoo.registry import register_model
+from flowzoo.models._networks import residual_units, vector_network
+from flowzoo.models._registry import register_model
 
 _COUPLINGS = ("affine", "additive", "spline")
+
+
+def _upgrade(options, event):
+    """Until 0.1 `blocks` was the number of residual blocks on vectors too, of the first width."""
+    if event == "vector" and "blocks" in options:
+        blocks = options.pop("blocks")
+        if options.get("residual"):
+            options["hidden_units"] = residual_units(options.get("hidden_units", (128, 128)), blocks)
+    return options
 
 
 @register_model(
@@ -13,6 +25,9 @@ _COUPLINGS = ("affine", "additive", "spline")
     paper="Kingma, Dhariwal: Glow: Generative Flow with Invertible 1x1 Convolutions (2018)",
     url="https://arxiv.org/abs/1807.03039",
     events=("image", "vector"),
+    vector_options=("hidden_units",),
+    image_options=("levels", "channels", "blocks"),
+    upgrade=_upgrade,
 )
 def glow(
     event_shape,
@@ -46,41 +61,36 @@ def glow(
             neural spline flows of Durkan et al. 2019).
         channels: Images: width of each conditioner (512 in the paper).
         hidden_units: Vectors: widths of each conditioner's hidden layers.
-        residual: Residual conditioners instead of plain ones: of 3x3 and 1x1 convolutions, or on vectors of
-            two dense layers a block, all of the width ``hidden_units[0]``.
-        blocks: Of each conditioner on images, and of residual ones on vectors. One plain block makes a
-            conditioner the paper's.
-        activation: Of the conditioners.
+        residual: Residual conditioners instead of plain ones: blocks of 3x3 and 1x1 convolutions, or on
+            vectors an odd number of equal widths, one for the first layer and two for each block.
+        blocks: Images: blocks of each conditioner. One plain block gives the paper's network.
+        activation: Activation of the conditioners.
         scale_bound: Bound of the log-scales of affine couplings and priors. Every step mixes all columns, so
             an outlier can grow in each of them: ten steps at 3 overflowed in the first updates on
             heavy-tailed data, where at 2 they fitted as well and did not.
-        bins: Of the splines.
+        bins: Number of bins of the splines.
         bound: The splines act in ``[-bound, bound]``; outside they are the identity.
-        dropout: In the conditioners.
-        seed: Of the random rotations that the linear maps start as.
+        dropout: Dropout rate in the conditioners.
+        seed: Seed of the random rotations that the linear maps start as.
 
     Returns:
         Flow layers, data side first.
 
     Raises:
-        ValueError: On an unknown coupling, hidden units of several widths for a residual conditioner, or a
-            height or width that does not divide.
+        ValueError: On an unknown coupling, widths that do not make a residual network, or a height or width
+            that does not divide.
     """
     if coupling not in _COUPLINGS:
         raise ValueError(f"coupling must be one of {_COUPLINGS}; got {coupling!r}.")
     if not scale_bound > 0:
         raise ValueError(f"scale_bound must be > 0; got {scale_bound}. For NICE, take coupling='additive'.")
     is_image = len(event_shape) == 3
-    if residual and not is_image and len(set(hidden_units)) != 1:
-        raise ValueError(f"A residual conditioner has one width; got hidden_units={tuple(hidden_units)}.")
-    network = {"activation": activation, "dropout": dropout}
+    network: dict[str, Any] = {"activation": activation, "dropout": dropout}
 
     def conditioner():
         if is_image:
             return conditioners.ConvNet(channels, blocks, residual=residual, **network)
-        if residual:
-            return conditioners.ResidualMLP(hidden_units[0], blocks, **network)
-        return conditioners.MLP(hidden_units, **network)
+        return vector_network(hidden_units, residual, **network)
 
     def coupling_layer():
         if coupling == "spline":

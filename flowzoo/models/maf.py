@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowzoo import conditioners, layers, random
-from flowzoo.registry import register_model
+from flowzoo.models._registry import register_model
 
 _ORDERS = ("natural", "reversed", "random")
 _LINEAR = ("none", "lu")
@@ -23,6 +23,7 @@ def maf(
     hidden_units=(128, 128),
     residual: bool = False,
     activation: str = "relu",
+    dropout: float = 0.0,
     order: str = "reversed",
     linear: str = "none",
     actnorm: bool = True,
@@ -37,23 +38,29 @@ def maf(
         context_shape: ``(size,)`` or None.
         steps: Number of autoregressive layers.
         hidden_units: Widths of each MADE's hidden layers.
-        residual: ResMADE: an odd number of equal widths, one for the input layer and two a block.
-        activation: Of the MADEs.
-        order: Of the columns from step to step: "natural" (the same), "reversed" or "random".
+        residual: ResMADE, of an odd number of equal widths: one for the first layer and two for each block.
+        activation: Activation of the MADEs.
+        dropout: Dropout rate in the MADEs.
+        order: Order of the columns from step to step: "natural" (the same), "reversed" or "random".
         linear: "lu" puts an LU-linear layer between steps (Durkan et al. 2019).
-        actnorm: A scale and a shift for each column before each step, set by `adapt`; it takes the
-            place of the paper's batch normalisation.
+        actnorm: A scale and a shift for each column before each step, set by `adapt`, instead of the paper's
+            batch normalisation.
         scale_bound: Bound of each log-scale.
-        inverse: How samples are made: "incremental", "jacobi" or "sequential".
-        seed: Of the random orders.
+        inverse: How samples are computed: "incremental", "jacobi" or "sequential".
+        seed: Seed of the random orders.
 
     Returns:
         Flow layers, data side first.
+
+    Raises:
+        ValueError: On an unknown `order` or `linear`, or widths that do not make a residual network.
     """
-    return _autoregressive(
-        event_shape, "data", steps, hidden_units, residual, activation, order, linear, actnorm, scale_bound,
-        inverse, seed,
-    )  # fmt: skip
+
+    def autoregression():
+        made = conditioners.MADE(hidden_units, activation, residual, dropout)
+        return layers.AffineAutoregressive(made, "data", inverse, scale_bound)
+
+    return _autoregressive(event_shape, autoregression, steps, order, linear, actnorm, seed)
 
 
 @register_model(
@@ -79,33 +86,38 @@ def iaf(
 ):
     """Affine autoregressive layers whose samples take one pass; densities of data about as long.
 
+    It has no dropout: densities of data do not run its networks in a single pass.
+
     Args:
         event_shape: ``(D,)``, or ``(H, W, C)``, whose pixels are one vector.
         context_shape: ``(size,)`` or None.
         steps: Number of autoregressive layers.
         hidden_units: Widths of each MADE's hidden layers.
-        residual: ResMADE: an odd number of equal widths, one for the input layer and two a block.
-        activation: Of the MADEs.
-        order: Of the columns from step to step: "natural" (the same), "reversed" or "random".
+        residual: ResMADE, of an odd number of equal widths: one for the first layer and two for each block.
+        activation: Activation of the MADEs.
+        order: Order of the columns from step to step: "natural" (the same), "reversed" or "random".
         linear: "lu" puts an LU-linear layer between steps (Durkan et al. 2019).
         actnorm: A scale and a shift for each column before each step, set by `adapt`.
         scale_bound: Bound of each log-scale.
         inverse: How densities of data are computed: "incremental", "jacobi" or "sequential".
-        seed: Of the random orders.
+        seed: Seed of the random orders.
 
     Returns:
         Flow layers, data side first.
+
+    Raises:
+        ValueError: On an unknown `order` or `linear`, or widths that do not make a residual network.
     """
-    return _autoregressive(
-        event_shape, "latent", steps, hidden_units, residual, activation, order, linear, actnorm, scale_bound,
-        inverse, seed,
-    )  # fmt: skip
+
+    def autoregression():
+        made = conditioners.MADE(hidden_units, activation, residual)
+        return layers.AffineAutoregressive(made, "latent", inverse, scale_bound)
+
+    return _autoregressive(event_shape, autoregression, steps, order, linear, actnorm, seed)
 
 
-def _autoregressive(
-    event_shape, conditions_on, steps, hidden_units, residual, activation, order, linear, actnorm,
-    scale_bound, inverse, seed,
-):  # fmt: skip
+def _autoregressive(event_shape, autoregression, steps, order, linear, actnorm, seed):
+    """Autoregressive layers with a permutation, a linear map and an actnorm before each."""
     if order not in _ORDERS:
         raise ValueError(f"order must be one of {_ORDERS}; got {order!r}.")
     if linear not in _LINEAR:
@@ -119,6 +131,5 @@ def _autoregressive(
             flow_layers.append(layers.LULinear())
         if actnorm:
             flow_layers.append(layers.ActNorm())
-        made = conditioners.MADE(hidden_units, activation, residual)
-        flow_layers.append(layers.AffineAutoregressive(made, conditions_on, inverse, scale_bound))
+        flow_layers.append(autoregression())
     return flow_layers

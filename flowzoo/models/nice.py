@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from flowzoo import layers
+from flowzoo.models._networks import renamed
+from flowzoo.models._registry import register_model
 from flowzoo.models.realnvp import realnvp
-from flowzoo.registry import register_model
 
 
 @register_model(
@@ -12,13 +13,17 @@ from flowzoo.registry import register_model
     paper="Dinh, Krueger, Bengio: NICE: Non-linear Independent Components Estimation (2015)",
     url="https://arxiv.org/abs/1410.8516",
     events=("vector", "image"),
+    vector_options=("steps", "hidden_units", "residual", "permutation"),
+    image_options=("levels", "channels", "blocks"),
+    upgrade=lambda options, event: renamed(options, couplings="steps"),
 )
 def nice(
     event_shape,
     context_shape=None,
     *,
-    couplings: int = 8,
+    steps: int = 8,
     hidden_units=(128, 128),
+    residual: bool = False,
     permutation: str = "alternate",
     levels: int = 2,
     channels: int = 64,
@@ -35,16 +40,18 @@ def nice(
     Args:
         event_shape: ``(D,)`` with D >= 2, or ``(H, W, C)`` with H and W divisible by ``2**levels``.
         context_shape: ``(size,)`` or None.
-        couplings: Vectors: number of couplings (the paper has 4).
+        steps: Vectors: number of couplings (the paper has 4).
         hidden_units: Vectors: widths of each conditioner's hidden layers.
+        residual: Vectors: residual conditioners, of an odd number of equal widths: one for the first layer
+            and two for each block.
         permutation: Vectors: "alternate" (halves take turns), "reverse" or "random" between couplings.
         levels: Images: number of squeezes.
         channels: Images: width of each conditioner.
         blocks: Images: residual blocks of each conditioner.
-        activation: Of the conditioners.
-        dropout: In the conditioners.
-        weight_norm: In the conditioners.
-        seed: Of the random permutations.
+        activation: Activation of the conditioners.
+        dropout: Dropout rate in the conditioners.
+        weight_norm: Whether the conditioners' hidden kernels are normalised; not with `residual`.
+        seed: Seed of the random permutations.
 
     Returns:
         Flow layers, data side first.
@@ -52,8 +59,9 @@ def nice(
     additive = realnvp(
         event_shape,
         context_shape,
-        couplings=couplings,
+        steps=steps,
         hidden_units=hidden_units,
+        residual=residual,
         permutation=permutation,
         levels=levels,
         channels=channels,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flowzoo import conditioners, layers
-from flowzoo.registry import register_model
+from flowzoo.models._registry import register_model
 
 
 @register_model(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flowzoo import conditioners, layers, random
-from flowzoo.registry import register_model
+from flowzoo.models._networks import renamed, vector_network
+from flowzoo.models._registry import register_model
 
 _PERMUTATIONS = ("alternate", "reverse", "random")
 
@@ -13,13 +16,17 @@ _PERMUTATIONS = ("alternate", "reverse", "random")
     paper="Dinh, Sohl-Dickstein, Bengio: Density estimation using Real NVP (2017)",
     url="https://arxiv.org/abs/1605.08803",
     events=("vector", "image"),
+    vector_options=("steps", "hidden_units", "residual", "permutation"),
+    image_options=("levels", "channels", "blocks"),
+    upgrade=lambda options, event: renamed(options, couplings="steps"),
 )
 def realnvp(
     event_shape,
     context_shape=None,
     *,
-    couplings: int = 8,
+    steps: int = 8,
     hidden_units=(128, 128),
+    residual: bool = False,
     permutation: str = "alternate",
     levels: int = 2,
     channels: int = 64,
@@ -36,23 +43,27 @@ def realnvp(
     Args:
         event_shape: ``(D,)`` with D >= 2, or ``(H, W, C)`` with H and W divisible by ``2**levels``.
         context_shape: ``(size,)`` or None.
-        couplings: Vectors: number of couplings.
+        steps: Vectors: number of couplings.
         hidden_units: Vectors: widths of each conditioner's hidden layers.
+        residual: Vectors: residual conditioners, of an odd number of equal widths: one for the first layer
+            and two for each block.
         permutation: Vectors: "alternate" (halves take turns), "reverse" or "random" between couplings.
         levels: Images: number of squeezes.
         channels: Images: width of each conditioner.
         blocks: Images: residual blocks of each conditioner.
-        activation: Of the conditioners.
+        activation: Activation of the conditioners.
         actnorm: A per-column (or channel) scale and shift before each coupling, set by `adapt`.
         scale_bound: Bound of each coupling's log-scale.
-        dropout: In the conditioners.
-        weight_norm: In the conditioners.
-        seed: Of the random permutations.
+        dropout: Dropout rate in the conditioners.
+        weight_norm: Whether the conditioners' hidden kernels are normalised; not with `residual`.
+        seed: Seed of the random permutations.
 
     Returns:
         Flow layers, data side first.
     """
-    network = {"activation": activation, "dropout": dropout, "weight_norm": weight_norm}
+    network: dict[str, Any] = {"activation": activation, "dropout": dropout}
+    if weight_norm:
+        network["weight_norm"] = True
 
     def step(conditioner, mask, swap):
         coupling = layers.AffineCoupling(conditioner, mask, swap, scale_bound)
@@ -67,10 +78,11 @@ def realnvp(
     if permutation not in _PERMUTATIONS:
         raise ValueError(f"permutation must be one of {_PERMUTATIONS}; got {permutation!r}.")
     flow_layers = []
-    for i in range(couplings):
+    for i in range(steps):
         alternate = permutation == "alternate"
-        flow_layers += step(conditioners.MLP(hidden_units, **network), "half", alternate and i % 2 == 1)
-        if not alternate and i < couplings - 1:
+        network_of_step = vector_network(hidden_units, residual, **network)
+        flow_layers += step(network_of_step, "half", alternate and i % 2 == 1)
+        if not alternate and i < steps - 1:
             order = "reverse" if permutation == "reverse" else random.permutation(seed + i, event_shape[0])
             flow_layers.append(layers.Permute(order))
     return flow_layers

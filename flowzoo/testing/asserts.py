@@ -31,7 +31,7 @@ def assert_same_flow(got, wanted, where):
     for one, other in zip(got.get_weights(), wanted.get_weights(), strict=True):
         assert np.array_equal(one, other), f"{where} changes weights"
     for method, rows in (("log_density", x), ("decode_rows", z)):
-        one, other = (getattr(flow, method)(rows, context).numpy() for flow in (got, wanted))
+        one, other = (getattr(flow.density, method)(rows, context).numpy() for flow in (got, wanted))
         assert np.array_equal(one, other), f"{where} changes {method} by {np.abs(one - other).max()}"
 
 

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from flowzoo import random
 from flowzoo.flow import Flow
-from flowzoo.presets import from_pretrained
+from flowzoo.models._pretrained import from_pretrained
 from flowzoo.testing.asserts import AGREEMENT, assert_close, assert_same_flow
 from flowzoo.testing.flows import points, raw_rows
 
@@ -45,7 +45,7 @@ def _check_signatures(flow, signatures):
     temperature = tf.linspace(tf.constant(0.5, z.dtype), 1.5, 5)
     names = ("log_prob", "serving_default", "score", "sample", "encode", "decode")
     assert set(signatures) == set(names), f"the signatures are {sorted(signatures)}"
-    score = {**flow.score_rows(rows, context)}
+    score = {**flow.density.score_rows(rows, context)}
     inputs = {
         "sample": {"seed": seeds, "temperature": temperature},
         "decode": {"z": z},
@@ -54,9 +54,9 @@ def _check_signatures(flow, signatures):
         "log_prob": {"log_prob": score["log_prob"]},
         "serving_default": {"log_prob": score["log_prob"]},
         "score": score,
-        "sample": {"x": flow.sample_rows(seeds, temperature, context)},
-        "encode": {"z": flow.encode_rows(rows, context)},
-        "decode": {"x": flow.decode_rows(z, context)},
+        "sample": {"x": flow.density.sample_rows(seeds, temperature, context)},
+        "encode": {"z": flow.density.encode_rows(rows, context)},
+        "decode": {"x": flow.density.decode_rows(z, context)},
     }
     for name in names:
         given = inputs.get(name, {"x": x})

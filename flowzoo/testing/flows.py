@@ -11,12 +11,11 @@ import tensorflow as tf
 
 from flowzoo import random
 from flowzoo.flow import Flow
-from flowzoo.layers import Dequantize, Logit
-from flowzoo.registry import create_model, model_info
+from flowzoo.models._factory import create_model, event_kind
+from flowzoo.models._registry import model_info
 
 # Of these a small flow takes the options that its architecture has.
 _SMALL = {
-    "couplings": 3,
     "layers": 2,
     "steps": 2,
     "levels": 1,
@@ -27,9 +26,16 @@ _SMALL = {
 }
 
 
-def small_options(name: str) -> dict[str, Any]:
-    """Options of `create_model` that make a small flow of a registered architecture."""
-    return {key: value for key, value in _SMALL.items() if key in model_info(name).options}
+def small_options(name: str, event_shape: Sequence[int] = (2,)) -> dict[str, Any]:
+    """Options of `create_model` that make a small flow of a registered architecture.
+
+    Args:
+        name: Registry name.
+        event_shape: ``(D,)`` or ``(H, W, C)``.
+    """
+    info = model_info(name)
+    used = info.options_for(event_kind(info, tuple(event_shape)))
+    return {key: value for key, value in _SMALL.items() if key in used}
 
 
 def make_flow(
@@ -80,10 +86,10 @@ def raw_rows(flow: Flow, count: int, seed: int = 0) -> np.ndarray:
     """Rows in raw units that the flow's preprocessing takes: pixels, whole numbers, or any numbers."""
     generator = np.random.default_rng(seed)
     shape = (count, *flow.event_shape)
-    for layer in flow.preprocessing:
-        if isinstance(layer, Logit):
-            return generator.integers(int(layer.low), int(layer.high), shape)
-    if any(isinstance(layer, Dequantize) for layer in flow.preprocessing):
+    if flow.density.support is not None:
+        low, high = flow.density.support
+        return generator.integers(int(low), int(high), shape)
+    if flow.density.discrete_steps.any():
         return generator.integers(0, 16, shape)
     return generator.normal(3.0, 2.0, shape)
 
@@ -98,7 +104,7 @@ def contexts(flow: Flow, count: int, seed: int = 0) -> np.ndarray | None:
 def points(flow, count=8):
     """Raw rows spread over their steps, latents of the base, and contexts, as tensors."""
     dtype = flow.variable_dtype
-    x = flow.dequantize(tf.constant(raw_rows(flow, count, seed=3), dtype))
+    x = flow.density.dequantize(tf.constant(raw_rows(flow, count, seed=3), dtype))
     context = contexts(flow, count, seed=3)
     context = None if context is None else tf.constant(context, dtype)
     seeds = tf.constant(random.row_seeds(3, count))
@@ -111,4 +117,4 @@ def draw(flow, count):
     if flow.context_shape is not None:
         context = tf.repeat(tf.constant(contexts(flow, 1), flow.variable_dtype), count, axis=0)
     seeds = tf.constant(random.row_seeds(11, count))
-    return flow.sample_rows(seeds, tf.ones([count], flow.variable_dtype), context).numpy(), context
+    return flow.density.sample_rows(seeds, tf.ones([count], flow.variable_dtype), context).numpy(), context

@@ -120,7 +120,7 @@ def check_samples(flow: Flow) -> None:
             f"column {axis} of the samples does not follow the density: their distribution functions "
             f"are {distance:.4f} apart, wanted < {1.95 / math.sqrt(count):.4f} (Kolmogorov-Smirnov, 0.1 %)"
         )
-    own = flow.log_density(tf.constant(samples, flow.variable_dtype), context).numpy()
+    own = flow.density.log_density(tf.constant(samples, flow.variable_dtype), context).numpy()
     wanted, error = float((mass * log_density).sum()), own.std() / math.sqrt(count)
     assert abs(own.mean() - wanted) < 4 * error + 1e-3, (
         f"the mean log-density of samples is {own.mean():.4f}, by quadrature {wanted:.4f} (±{error:.4f})"
@@ -144,7 +144,7 @@ def check_gradients(flow: Flow) -> None:
     x, _, context = points(flow, 64)
     assert flow.trainable_variables, "the flow has no trainable weights"
     with tf.GradientTape() as tape:
-        mean = tf.reduce_mean(flow.log_density(x, context, training=True))
+        mean = tf.reduce_mean(flow.density.log_density(x, context, training=True))
     gradients = tape.gradient(mean, [variable.value for variable in flow.trainable_variables])
     for variable, gradient in zip(flow.trainable_variables, gradients, strict=True):
         assert gradient is not None, f"{variable.path} gets no gradient"
@@ -158,11 +158,11 @@ def check_context(flow: Flow) -> None:
     if flow.context_shape is None:
         return
     x, z, context = points(flow)
-    density, decoded = flow.log_density(x, context), flow.decode_rows(z, context)
+    density, decoded = flow.density.log_density(x, context), flow.density.decode_rows(z, context)
     for i in range(flow.context_shape[0]):
         other = context + tf.one_hot(i, flow.context_shape[0], dtype=context.dtype)
-        assert np.all(flow.log_density(x, other) != density), f"context[{i}] does not change log_prob"
-        assert np.any(flow.decode_rows(z, other) != decoded), f"context[{i}] does not change samples"
+        assert np.all(flow.density.log_density(x, other) != density), f"context[{i}] does not change log_prob"
+        assert np.any(flow.density.decode_rows(z, other) != decoded), f"context[{i}] does not change samples"
 
 
 def _quadrature(flow, size=320):
@@ -173,6 +173,6 @@ def _quadrature(flow, size=320):
     axes = [np.linspace(m - r, m + r, size) for m, r in zip(middle, reach, strict=True)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
     context = None if context is None else tf.repeat(context[:1], len(points), axis=0)
-    log_density = flow.log_density(tf.constant(points, flow.variable_dtype), context)
+    log_density = flow.density.log_density(tf.constant(points, flow.variable_dtype), context)
     cell = (axes[0][1] - axes[0][0]) * (axes[1][1] - axes[1][0])
     return axes, log_density.numpy().reshape(size, size), cell

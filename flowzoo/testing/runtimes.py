@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from flowzoo import random
-from flowzoo.batching import RowFunction
+from flowzoo.backend.row_function import RowFunction
 from flowzoo.flow import Flow
 from flowzoo.testing.asserts import AGREEMENT, assert_close
 from flowzoo.testing.flows import contexts, points
@@ -18,7 +18,7 @@ from flowzoo.testing.flows import contexts, points
 def check_runtimes(flow: Flow) -> None:
     """Eager, graph and XLA agree; one graph serves any number of rows, none as well."""
     x, z, context = points(flow, 5)
-    for method, rows in ((flow.log_density, x), (flow.decode_rows, z)):
+    for method, rows in ((flow.density.log_density, x), (flow.density.decode_rows, z)):
         arguments = [tensor for tensor in (rows, context) if tensor is not None]
         signature = [tf.TensorSpec([None, *t.shape[1:]], t.dtype) for t in arguments]
         graph = tf.function(method, input_signature=signature, autograph=False)
@@ -40,23 +40,27 @@ def check_rows(flow: Flow) -> None:
     row, tolerance = 3, AGREEMENT[flow.variable_dtype]
     own = tf.reshape(tf.range(6) == row, [6] + [1] * (x.shape.rank - 1))
     for neighbour in (math.nan, 1.0):
-        among = flow.log_density(tf.where(own, x, tf.cast(neighbour, x.dtype)), context)
-        density = flow.log_density(x, context)
+        among = flow.density.log_density(tf.where(own, x, tf.cast(neighbour, x.dtype)), context)
+        density = flow.density.log_density(x, context)
         assert among[row] == density[row], (
             f"log_prob of a row is {among[row]} among rows of {neighbour}, and {density[row]} among others"
         )
     alone: Any = [None if t is None else t[row : row + 1] for t in (x, context, seeds, temperature)]
-    assert_close(flow.log_density(*alone[:2]), density[row : row + 1], tolerance, "log_prob of a row alone")
+    assert_close(
+        flow.density.log_density(*alone[:2]), density[row : row + 1], tolerance, "log_prob of a row alone"
+    )
     noise = flow.base.sample(seeds, temperature, context)
     noise_alone = flow.base.sample(alone[2], alone[3], alone[1])
     # Not to the last bit: a cosine rounds differently in a vector instruction and in its remainder.
     assert_close(noise_alone[0], noise[row], 1e-6, "the noise of a row alone")
     samples, sample_alone = (
-        flow.sample_rows(seeds, temperature, context),
-        flow.sample_rows(alone[2], alone[3], alone[1]),
+        flow.density.sample_rows(seeds, temperature, context),
+        flow.density.sample_rows(alone[2], alone[3], alone[1]),
     )
     assert_close(sample_alone[0], samples[row], tolerance, "a sample drawn alone")
-    assert_close(samples, flow.decode_rows(noise, context), tolerance, "samples against decoded noise")
+    assert_close(
+        samples, flow.density.decode_rows(noise, context), tolerance, "samples against decoded noise"
+    )
 
 
 def check_seeds(flow: Flow) -> None:

@@ -6,8 +6,8 @@ import json
 import os
 from pathlib import Path
 
-from flowzoo import files
-from flowzoo.index import CARD, CONFIG, FORMAT, INDEX, METADATA, WEIGHTS, describe_preset
+from flowzoo.storage import files
+from flowzoo.storage.registry import CARD, CONFIG, FORMAT, INDEX, METADATA, WEIGHTS, describe_preset
 from flowzoo.zoo.card import card, duration, published
 from flowzoo.zoo.metric import with_error
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import yaml
 
-from flowzoo.config import ZooConfig
-from flowzoo.index import PICTURE, WEIGHTS
-from flowzoo.registry import ModelInfo, model_info
+from flowzoo.models._registry import ModelInfo, model_info
+from flowzoo.recipes.config import ZooConfig
+from flowzoo.storage.registry import PICTURE, WEIGHTS
 from flowzoo.zoo.metric import metric_of, with_error
 
 PARTS = ("train", "validation", "test")

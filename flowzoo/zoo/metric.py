@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def metric_of(test: dict) -> tuple[str, str]:
-    """Key and unit of the number in what `flowzoo.evaluation.evaluate` returned."""
+    """Key and unit of the number in what `flowzoo.recipes.evaluation.evaluate` returned."""
     return ("bits_per_dim", "bits/dim") if "bits_per_dim" in test else ("nll", "nats")
 
 

@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from flowzoo import files, plots
-from flowzoo.config import ZooConfig, load_config
+from flowzoo import plots
 from flowzoo.data.catalog import dataset_info, list_datasets
-from flowzoo.evaluation import evaluate
-from flowzoo.index import (
+from flowzoo.models._pretrained import from_pretrained
+from flowzoo.recipes.config import ZooConfig, load_config
+from flowzoo.recipes.evaluation import evaluate
+from flowzoo.recipes.trainer import RECIPE, load_part
+from flowzoo.storage import files
+from flowzoo.storage.presets import check_replaceable
+from flowzoo.storage.registry import (
     CARD,
     CONFIG,
     FILES,
@@ -29,8 +33,6 @@ from flowzoo.index import (
     describe_preset,
     parse_index,
 )
-from flowzoo.presets import check_replaceable, from_pretrained
-from flowzoo.training.trainer import RECIPE, load_part
 from flowzoo.zoo.building import build
 from flowzoo.zoo.card import card
 from flowzoo.zoo.metric import metric_of
@@ -59,7 +61,7 @@ def publish(
     every number of the card is that of the weights as they are stored.
 
     Args:
-        run_dir: Where `flowzoo.training.train` wrote.
+        run_dir: Where `flowzoo.recipes.train` wrote.
         registry: A directory, or a URL that fsspec can write to (gs://, s3://, file://).
         recipe: The run's recipe with its card, if that was written after the run; else the run's own.
         data_dir: Where TFDS keeps prepared data sets.
@@ -222,7 +224,7 @@ def _send(directory: Path, registry: str | os.PathLike) -> None:
     """Puts a preset where the registry's readers see it: the files first, the index last."""
     from fsspec.implementations.local import LocalFileSystem
 
-    from flowzoo.remote import file_system_of
+    from flowzoo.storage.remote import file_system_of
 
     file_system, root = file_system_of(os.fspath(registry))
     if isinstance(file_system, LocalFileSystem):

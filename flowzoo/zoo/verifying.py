@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 
-from flowzoo.config import ZooConfig
-from flowzoo.evaluation import evaluate
-from flowzoo.index import METADATA
-from flowzoo.presets import find_preset, from_pretrained, preset_metadata
-from flowzoo.training.trainer import load_part
+from flowzoo.models._pretrained import from_pretrained
+from flowzoo.recipes.config import ZooConfig
+from flowzoo.recipes.evaluation import evaluate
+from flowzoo.recipes.trainer import load_part
+from flowzoo.storage.presets import find_preset, preset_metadata
+from flowzoo.storage.registry import METADATA
 from flowzoo.zoo.publishing import agree
 
 

@@ -71,7 +71,7 @@ def test_one_seed_one_completion(gaussian):
 
 
 def test_a_context_is_obeyed():
-    flow = make_flow("realnvp", (2,), (3,), dtype="float32", couplings=1, hidden_units=(4,))
+    flow = make_flow("realnvp", (2,), (3,), dtype="float32", steps=1, hidden_units=(4,))
     x, context = raw_rows(flow, 2), np.eye(3)[:2]
     filled = inpaint(flow, x, [False, True], context, steps=3)
     assert filled.shape == (2, 1, 2)

@@ -156,7 +156,7 @@ def test_onnx_gives_the_same(rng, kind, tmp_path):
 
 
 # -- in a flow -----------------------------------------------------------------------------
-SMALL = {"couplings": 1, "hidden_units": (4,)}
+SMALL = {"steps": 1, "hidden_units": (4,)}
 
 
 @pytest.mark.parametrize("name", NAMES)

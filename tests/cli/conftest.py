@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from flowzoo.cli import app
 
-TINY = {"couplings": 2, "hidden_units": (8,)}
+TINY = {"steps": 2, "hidden_units": (8,)}
 TINY_IMAGE = {"levels": 1, "channels": 4, "blocks": 1}
 
 

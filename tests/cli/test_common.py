@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import pytest
 
-from flowzoo import presets
 from flowzoo.cli import common
+from flowzoo.models import _pretrained
 
 
 def test_model_is_a_preset_a_run_or_a_keras_file(preset, image_file, tmp_path):
@@ -48,15 +48,15 @@ def test_a_keras_file_must_hold_a_flow(tmp_path):
 
 def test_the_reason_of_keras_is_found_and_short():
     error = ValueError("could not\n\nconfig={...}\n\nException encountered: no class 'A' " + "x " * 500)
-    reason = presets._reason(error)
+    reason = _pretrained._reason(error)
     assert reason.startswith("no class 'A'")
     assert len(reason) <= 300
 
 
 def test_options_are_yaml():
-    pairs = ["couplings=8", "hidden_units=[64, 64]", "actnorm=false", "scale_bound=1e-3", "a-b=word", "c="]
+    pairs = ["steps=8", "hidden_units=[64, 64]", "actnorm=false", "scale_bound=1e-3", "a-b=word", "c="]
     assert common.parse_options(pairs) == {
-        "couplings": 8,
+        "steps": 8,
         "hidden_units": [64, 64],
         "actnorm": False,
         "scale_bound": 1e-3,
@@ -72,8 +72,8 @@ def test_options_that_are_no_pairs(pair):
 
 
 def test_model_and_options_are_checked_by_name():
-    common.check_model("realnvp", {"couplings": 3, "pixel_levels": 17, "dequantize": 1.0})
-    with pytest.raises(ValueError, match="Did you mean 'couplings'"):
+    common.check_model("realnvp", {"steps": 3, "pixel_levels": 17, "dequantize": 1.0})
+    with pytest.raises(ValueError, match="Did you mean 'steps'"):
         common.check_model("realnvp", {"copulings": 3})
     with pytest.raises(ValueError, match="Did you mean 'realnvp'"):
         common.check_model("relnvp", {})

@@ -2,8 +2,8 @@
 
 import pytest
 
-from flowzoo import checks
 from flowzoo.cli.errors import in_words_of, is_users_mistake, one_line
+from flowzoo.utils import validation
 
 
 def raised(function, *arguments):
@@ -39,7 +39,7 @@ def test_system_errors_name_the_file(tmp_path):
 
 
 def test_lines_are_joined():
-    error = raised(checks.check_event_shape, (5, 3), (2,), "x")
+    error = raised(validation.check_event_shape, (5, 3), (2,), "x")
     assert one_line(error) == "x must have shape (N, 2); got (5, 3)."
     assert one_line(ValueError("two\n  lines")).startswith("two lines")
     assert one_line(ValueError()).startswith("ValueError")

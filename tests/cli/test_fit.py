@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from flowzoo.cli import fit
-from flowzoo.config import load_config
 from flowzoo.data import DatasetInfo, dataset_info
+from flowzoo.recipes.config import load_config
 
-TINY = ("--option", "couplings=2", "--option", "hidden_units=[8]")
+TINY = ("--option", "steps=2", "--option", "hidden_units=[8]")
 
 
 def test_fit_a_file_then_use_the_run(succeed, tmp_path, csv_file):
@@ -96,7 +96,7 @@ def test_batch_sizes(rows, is_image, size):
         (["rows.csv", "--columns", "height,wieght"], "Did you mean 'weight'"),
         (["rows.csv", "--columns", "height,,weight"], "--columns wants names"),
         (["rows.csv", "--model", "relnvp"], "Did you mean 'realnvp'?"),
-        (["rows.csv", "--option", "coupling=3"], "Did you mean 'couplings'?"),
+        (["rows.csv", "--option", "coupling=3"], "Did you mean 'steps'?"),
         (["rows.csv", "--option", "couplings"], "--option wants key=value"),
         (["rows.csv", "--batch-size", "1000"], "is more than the 1"),
         (["two_moons", "--columns", "a,b"], "Columns are chosen of files"),

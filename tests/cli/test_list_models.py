@@ -20,7 +20,7 @@ def test_data(succeed):
 
 
 def test_presets(succeed, monkeypatch, preset):
-    from flowzoo import presets
+    from flowzoo.storage import presets
 
     monkeypatch.setattr(presets, "list_presets", lambda: ["pairs"])
     monkeypatch.setattr(presets, "preset_metadata", lambda name: {"test": {"nll": 1.5}, "parameters": 1200})
@@ -28,7 +28,7 @@ def test_presets(succeed, monkeypatch, preset):
 
 
 def test_presets_of_a_registry(succeed, fail, preset, tmp_path, monkeypatch):
-    from flowzoo.index import describe_preset
+    from flowzoo.storage.registry import describe_preset
 
     monkeypatch.setenv("FLOWZOO_CACHE", str(tmp_path / "cache"))
     index = {"format": 1, "presets": [describe_preset(preset)]}

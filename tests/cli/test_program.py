@@ -108,9 +108,9 @@ def test_debug_shows_the_traceback(run, monkeypatch):
 
 def test_unexpected_errors_keep_their_traceback():
     code = (
-        "import flowzoo.registry\n"
+        "import flowzoo.models._registry\n"
         "def broken(pattern='*', pretrained=False): return 1 / 0\n"
-        "flowzoo.registry.list_models = broken\n" + START + "main()"
+        "flowzoo.models._registry.list_models = broken\n" + START + "main()"
     )
     result = start("list", code=code)
     assert result.returncode == 1
@@ -154,13 +154,13 @@ def test_interruption(tmp_path):
 def test_interruption_that_comes_out_as_another_error(error):
     """What a Ctrl-C becomes when it comes while C++ calls back into Python is not the user's mistake."""
     code = (
-        "import os, signal, time, flowzoo.registry\n"
+        "import os, signal, time, flowzoo.models._registry\n"
         "def interrupted(pattern='*', pretrained=False):\n"
         "    try:\n"
         "        os.kill(os.getpid(), signal.SIGINT); time.sleep(10)\n"
         "    except KeyboardInterrupt:\n"
         f"        raise {error} from None\n"
-        "flowzoo.registry.list_models = interrupted\n" + START + "main()"
+        "flowzoo.models._registry.list_models = interrupted\n" + START + "main()"
     )
     process = subprocess.run(
         [sys.executable, "-c", code, "list"], capture_output=True, text=True, preexec_fn=heed_interrupts
@@ -169,7 +169,7 @@ def test_interruption_that_comes_out_as_another_error(error):
 
 
 def test_warnings_of_flowzoo_are_one_line(capsys):
-    inside = str(Path(program.__file__).parents[1] / "adapt.py")
+    inside = str(Path(program.__file__).parents[1] / "training" / "adapt.py")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.showwarning = program._shows_warnings(SimpleNamespace(invoked_subcommand="fit"))

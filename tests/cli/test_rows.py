@@ -9,7 +9,7 @@ from flowzoo.cli.rows import Request
 
 @pytest.fixture(scope="module")
 def conditional():
-    return flowzoo.create_model("realnvp", (2,), (2,), couplings=2, hidden_units=(8,))
+    return flowzoo.create_model("realnvp", (2,), (2,), steps=2, hidden_units=(8,))
 
 
 def test_contexts_from_columns(conditional, tmp_path):
@@ -68,7 +68,7 @@ def test_contexts_that_do_not_fit(conditional, request_, message, tmp_path, monk
 
 
 def test_a_flow_without_context_takes_none(tmp_path):
-    flow = flowzoo.create_model("realnvp", (2,), couplings=1, hidden_units=(8,))
+    flow = flowzoo.create_model("realnvp", (2,), steps=1, hidden_units=(8,))
     np.save(tmp_path / "rows.npy", np.zeros((3, 3), np.float32))
     with pytest.raises(ValueError, match="takes no context"):
         list(Request(str(tmp_path / "rows.npy"), "all", None, ["2"]).chunks(flow))

@@ -47,7 +47,7 @@ def test_pixels_are_whole(succeed, image_file):
 @pytest.fixture(scope="module")
 def conditional(tmp_path_factory):
     directory = tmp_path_factory.mktemp("flows") / "classes"
-    flow = flowzoo.create_model("realnvp", (2,), (3,), couplings=1, hidden_units=(8,))
+    flow = flowzoo.create_model("realnvp", (2,), (3,), steps=1, hidden_units=(8,))
     flow.save_to_preset(directory)
     return directory
 
@@ -65,7 +65,7 @@ def test_contexts(succeed, fail, conditional, tmp_path):
 
 
 def test_steps():
-    flow = flowzoo.create_model("realnvp", (2,), dequantize=[0.5, 0.0], couplings=1, hidden_units=(8,))
+    flow = flowzoo.create_model("realnvp", (2,), dequantize=[0.5, 0.0], steps=1, hidden_units=(8,))
     x = np.array([[1.7, 1.7], [-0.2, -0.2]], np.float32)
     np.testing.assert_array_equal(
         sample.whole_steps(flow, x), np.array([[1.5, 1.7], [-0.5, -0.2]], np.float32)
@@ -88,6 +88,6 @@ def test_mistakes(fail, preset, image_file, tmp_path):
 
 
 def test_a_picture_needs_two_columns(fail, tmp_path):
-    flow = flowzoo.create_model("realnvp", (3,), couplings=1, hidden_units=(8,))
+    flow = flowzoo.create_model("realnvp", (3,), steps=1, hidden_units=(8,))
     flow.save_to_preset(tmp_path / "three")
     assert "Use --out samples.csv" in fail("sample", "three", "--out", "x.png")

@@ -6,7 +6,7 @@ import pytest
 
 RECIPE = """
 name: tiny
-model: {name: realnvp, options: {couplings: 2, hidden_units: [8]}}
+model: {name: realnvp, options: {steps: 2, hidden_units: [8]}}
 data: {source: two_moons, train: "train[:512]", test: "test[:64]", batch_size: 256}
 training: {epochs: 3}
 """
@@ -53,7 +53,7 @@ def test_a_finished_run_is_told_and_not_run_again(succeed, recipe, tmp_path):
         ("training.epochs", "An override looks like"),
         ("training.epochs=0", "'training.epochs'"),
         ("model.name=relnvp", "Did you mean 'realnvp'?"),
-        ("model.options.coupling=1", "Did you mean 'couplings'?"),
+        ("model.options.coupling=1", "Did you mean 'steps'?"),
         ("data.source=two_mons", "Did you mean 'two_moons'?"),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 
 RECIPE = """
 name: tiny
-model: {name: realnvp, options: {couplings: 1, hidden_units: [4]}}
+model: {name: realnvp, options: {steps: 1, hidden_units: [4]}}
 data: {source: two_moons, train: "train[:512]", validation: null, test: "test[:64]", batch_size: 256}
 training: {epochs: 1, jit_compile: false}
 """

@@ -21,13 +21,13 @@ def made(columns, units, parameters=2, context=None):
 
 def by_masks(network, x, context=None):
     """The whole masked products, one after the other, in float64."""
-    h, last = x.astype("float64"), len(network.masks) - 1
-    for i, mask in enumerate(network.masks):
+    h, last = x.astype("float64"), len(network.network.masks) - 1
+    for i, mask in enumerate(network.network.masks):
         h = h @ (network.kernels[i].numpy() * mask) + network.biases[i].numpy()
         if context is not None and i < last:
             h = h + context @ network.context_kernels[i].numpy()
         h = np.maximum(h, 0.0) if i < last else h
-    return h.reshape(len(x), network.parameters, network.columns)
+    return h.reshape(len(x), network.network.parameters, network.columns)
 
 
 @pytest.mark.parametrize(("columns", "units"), [(3, 8), (5, 256), (150, 300), (64, 512), (300, 140)])
@@ -44,11 +44,11 @@ def test_blocks_are_the_whole_product(rng, columns, units, context):
 
 def test_blocks_cover_all_outputs_and_leave_out_what_no_output_sees():
     network = made(64, 512)
-    for mask, blocks in zip(network.masks, network.blocks, strict=True):
+    for mask, blocks in zip(network.network.masks, network.network.blocks, strict=True):
         assert (blocks[0][0], blocks[-1][1]) == (0, mask.shape[1])
         assert all(before[1] == after[0] for before, after in itertools.pairwise(blocks))
         assert not any(mask[inputs:, begin:end].any() for begin, end, inputs in blocks)
-    wide = sum((end - begin) * inputs for begin, end, inputs in network.blocks[1])
+    wide = sum((end - begin) * inputs for begin, end, inputs in network.network.blocks[1])
     assert wide <= 0.65 * 512 * 512
     assert [len(blocks) for blocks in made(21, 128).blocks] == [1, 1, 1]
 
@@ -56,7 +56,9 @@ def test_blocks_cover_all_outputs_and_leave_out_what_no_output_sees():
 def test_hidden_units_start_spread_out_by_the_inputs_that_they_see():
     network = MADE((512, 512))
     network.build((None, 64), (None, 64, 2))
-    for kernel, bias, mask in zip(network.kernels[:-1], network.biases[:-1], network.masks, strict=False):
+    for kernel, bias, mask in zip(
+        network.kernels[:-1], network.biases[:-1], network.network.masks, strict=False
+    ):
         bounds = np.maximum(mask.sum(0), 1.0) ** -0.5
         for values in (kernel.numpy(), bias.numpy()[None]):
             assert (np.abs(values) <= bounds).all()

@@ -118,7 +118,7 @@ class Known(NamedTuple):
 @pytest.fixture(scope="session")
 def known() -> dict[str, Known]:
     """The flows by name: a vector, a conditional and an image one."""
-    small = {"dtype": "float32", "couplings": 2, "hidden_units": (4,)}
+    small = {"dtype": "float32", "steps": 2, "hidden_units": (4,)}
     image = {"dtype": "float32", "levels": 1, "channels": 4, "blocks": 1, "pixel_levels": 256}
     flows = {
         "vector": make_flow("realnvp", (2,), **small),
@@ -186,7 +186,7 @@ def vector_server(request, zoo, tmp_path) -> Iterator[tuple[Served, Path]]:
 @pytest.fixture(scope="session")
 def other(known, tmp_path_factory) -> tuple[Path, np.ndarray]:
     """Another vector flow, exported, and its densities of the same rows."""
-    flow = make_flow("realnvp", (2,), dtype="float32", couplings=2, hidden_units=(4,))
+    flow = make_flow("realnvp", (2,), dtype="float32", steps=2, hidden_units=(4,))
     flow.use_xla = False
     perturb(flow, 0.3, seed=1)
     wanted = flow.log_prob(known["vector"].x).numpy()

@@ -28,7 +28,7 @@ def shipped(tmp_path_factory):
 
     def ship(name, kind):
         if (name, kind) not in made:
-            options = testing.small_options(name)
+            options = testing.small_options(name, EVENTS[kind])
             flow = testing.make_flow(name, EVENTS[kind], dtype="float32", **options)
             flow.use_xla = False
             folder = tmp_path_factory.mktemp(f"{name}_{kind}")

@@ -8,7 +8,7 @@ from flowzoo.testing import make_flow
 
 
 def test_sizes_are_powers_of_two_up_to_1024_rows_of_a_table():
-    flow = make_flow("realnvp", (2,), dtype="float32", couplings=2, hidden_units=(4,))
+    flow = make_flow("realnvp", (2,), dtype="float32", steps=2, hidden_units=(4,))
     assert batch_sizes(flow) == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
 
 

@@ -13,7 +13,7 @@ FORMATS = ("tf_saved_model", "onnx")
 
 @pytest.fixture
 def flow():
-    return flowzoo.create_model("realnvp", (2,), couplings=1, hidden_units=(4,))
+    return flowzoo.create_model("realnvp", (2,), steps=1, hidden_units=(4,))
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -17,7 +17,7 @@ MANIFEST = "flowzoo_manifest.json"
 
 @pytest.fixture(scope="module")
 def flow():
-    return make_flow("realnvp", (2,), (3,), dtype="float32", couplings=2, hidden_units=(4,))
+    return make_flow("realnvp", (2,), (3,), dtype="float32", steps=2, hidden_units=(4,))
 
 
 @pytest.fixture

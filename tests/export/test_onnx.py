@@ -16,7 +16,7 @@ NAMES = {"log_prob.onnx", "sample.onnx", "encode.onnx", "decode.onnx"}
 
 @pytest.fixture(scope="module")
 def flow():
-    return testing.make_flow("realnvp", (3,), dtype="float32", couplings=2, hidden_units=(4,))
+    return testing.make_flow("realnvp", (3,), dtype="float32", steps=2, hidden_units=(4,))
 
 
 @pytest.fixture(scope="module")
@@ -147,13 +147,13 @@ def test_an_unknown_format_is_refused(flow, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("base", ["uniform", "diagonal_gaussian", "full_gaussian", "student_t", "mixture"])
 def test_every_base_converts(base):
-    testing.check_onnx(testing.make_flow("realnvp", (3,), dtype="float32", couplings=1, base=base))
+    testing.check_onnx(testing.make_flow("realnvp", (3,), dtype="float32", steps=1, base=base))
 
 
 @pytest.mark.slow
 def test_a_conditional_base_converts():
     base = "conditional_gaussian"
-    testing.check_onnx(testing.make_flow("realnvp", (3,), (2,), dtype="float32", couplings=1, base=base))
+    testing.check_onnx(testing.make_flow("realnvp", (3,), (2,), dtype="float32", steps=1, base=base))
 
 
 @pytest.mark.slow

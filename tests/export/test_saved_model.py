@@ -12,7 +12,7 @@ from tensorflow.core.protobuf import config_pb2
 from flowzoo import random
 from flowzoo.testing import make_flow
 
-SMALL = {"couplings": 2, "hidden_units": (4,)}
+SMALL = {"steps": 2, "hidden_units": (4,)}
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +228,7 @@ def test_nothing_is_removed_for_an_export_that_failed(flow, tmp_path, monkeypatc
 
 def test_functions_compiled_with_xla_are_refused(tmp_path):
     flow = make_flow("realnvp", (2,), dtype="float32", **SMALL)
-    flow.decode_rows = tf.function(flow.decode_rows, jit_compile=True)
+    flow.density.decode_rows = tf.function(flow.density.decode_rows, jit_compile=True)
     with pytest.raises(ValueError, match="with XLA, which TensorFlow Serving refuses"):
         flow.export(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from flowzoo.export import read_manifest
 from flowzoo.testing import make_flow
 
-TABLE = {"couplings": 2, "hidden_units": (4,)}
+TABLE = {"steps": 2, "hidden_units": (4,)}
 IMAGE = {"levels": 1, "channels": 4, "blocks": 1}
 FLOWS = {
     "vectors": ((2,), None, TABLE),

@@ -9,7 +9,7 @@ import pytest
 import flowzoo
 from flowzoo import layers, testing
 
-VECTOR = {"couplings": 3, "hidden_units": (8,)}
+VECTOR = {"steps": 3, "hidden_units": (8,)}
 IMAGE = {"levels": 1, "channels": 4, "blocks": 0}
 
 
@@ -44,7 +44,7 @@ def test_adapt_scales_the_latents():
 def test_fit_learns_a_curved_density():
     x = np.random.default_rng(0).normal(size=(2000, 2))
     x[:, 1] = x[:, 0] ** 2 + 0.3 * x[:, 1]
-    flow = flowzoo.create_model("nice", (2,), couplings=4, hidden_units=(32,))
+    flow = flowzoo.create_model("nice", (2,), steps=4, hidden_units=(32,))
     flow.compile(keras.optimizers.Adam(5e-3))
     flow.adapt(x)
     before = float(np.mean(flow.log_prob(x)))

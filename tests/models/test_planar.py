@@ -23,7 +23,7 @@ def fitted():
 
 def nll(flow, x, context=None):
     """Without a compilation of its own."""
-    return -float(np.mean(flow.log_density(tf.constant(x), context)))
+    return -float(np.mean(flow.density.log_density(tf.constant(x), context)))
 
 
 def test_fit_learns_from_data(fitted):
@@ -34,9 +34,9 @@ def test_fit_learns_from_data(fitted):
 
 def test_float32_comes_back_after_training(fitted):
     flow, x, _ = fitted
-    np.testing.assert_allclose(flow.decode_rows(flow.encode_rows(x)), x, atol=1e-4)
+    np.testing.assert_allclose(flow.density.decode_rows(flow.density.encode_rows(x)), x, atol=1e-4)
     z = tf.constant(np.random.default_rng(0).normal(size=(1000, 2)), tf.float32)
-    np.testing.assert_allclose(flow.encode_rows(flow.decode_rows(z)), z, atol=1e-4)
+    np.testing.assert_allclose(flow.density.encode_rows(flow.density.decode_rows(z)), z, atol=1e-4)
 
 
 def test_reverse_kl_learns_an_unnormalised_density():

@@ -16,12 +16,12 @@ def test_fit_learns_from_data_and_float32_comes_back(closed):
     flow.compile(keras.optimizers.Adam(2e-2))
     flow.adapt(x)
     x = tf.constant(x)
-    before = np.mean(flow.log_density(x))
+    before = np.mean(flow.density.log_density(x))
     flow.fit(x, batch_size=200, epochs=10, verbose=0)
-    assert np.mean(flow.log_density(x)) > before + 0.1
-    np.testing.assert_allclose(flow.decode_rows(flow.encode_rows(x)), x, atol=1e-4)
+    assert np.mean(flow.density.log_density(x)) > before + 0.1
+    np.testing.assert_allclose(flow.density.decode_rows(flow.density.encode_rows(x)), x, atol=1e-4)
     z = tf.constant(np.random.default_rng(0).normal(size=(1000, 2)), tf.float32)
-    np.testing.assert_allclose(flow.encode_rows(flow.decode_rows(z)), z, atol=1e-4)
+    np.testing.assert_allclose(flow.density.encode_rows(flow.density.decode_rows(z)), z, atol=1e-4)
 
 
 def test_images_are_refused():

@@ -17,25 +17,25 @@ def transforms(**options):
 
 
 def test_halves_take_turns():
-    layers = transforms(couplings=3)
+    layers = transforms(steps=3)
     assert kinds(layers) == ["ActNorm", "AffineCoupling"] * 3
     assert [layer.swap for layer in layers[1::2]] == [False, True, False]
 
 
 def test_actnorm_may_be_left_out():
-    assert kinds(transforms(couplings=2, actnorm=False)) == ["AffineCoupling"] * 2
+    assert kinds(transforms(steps=2, actnorm=False)) == ["AffineCoupling"] * 2
 
 
 @pytest.mark.parametrize("permutation", ["reverse", "random"])
 def test_columns_may_be_permuted_between_couplings(permutation):
-    layers = transforms(couplings=3, actnorm=False, permutation=permutation)
+    layers = transforms(steps=3, actnorm=False, permutation=permutation)
     assert kinds(layers) == ["AffineCoupling", "Permute", "AffineCoupling", "Permute", "AffineCoupling"]
     assert not any(layer.swap for layer in layers if isinstance(layer, AffineCoupling))
 
 
 def test_random_permutations_follow_their_seed():
     def orders(seed):
-        layers = transforms(couplings=4, permutation="random", seed=seed)
+        layers = transforms(steps=4, permutation="random", seed=seed)
         return [layer.permutation for layer in layers if isinstance(layer, Permute)]
 
     assert orders(0) == orders(0) != orders(1)
@@ -44,7 +44,7 @@ def test_random_permutations_follow_their_seed():
 
 @pytest.mark.parametrize("permutation", ["alternate", "reverse", "random"])
 def test_every_column_is_transformed(permutation, rng):
-    flow = make_flow("realnvp", (5,), couplings=3, hidden_units=(4,), permutation=permutation, seed=1)
+    flow = make_flow("realnvp", (5,), steps=3, hidden_units=(4,), permutation=permutation, seed=1)
     z = rng.normal(size=(1, 5))
     x = flow.decode(z).numpy()
     moved = flow.decode(z + 1e-3 * np.eye(5)).numpy()
@@ -92,7 +92,7 @@ def test_two_levels_of_two_channels_keep_their_promises(context):
     "options", [{"weight_norm": True, "dropout": 0.5}, {"scale_bound": 0.0}, {"activation": "gelu"}]
 )
 def test_every_option_of_the_conditioners_is_a_flow(options):
-    check_inverse(make_flow("realnvp", (4,), couplings=2, hidden_units=(4,), **options))
+    check_inverse(make_flow("realnvp", (4,), steps=2, hidden_units=(4,), **options))
 
 
 @pytest.mark.parametrize(

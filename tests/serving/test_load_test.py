@@ -72,9 +72,9 @@ def test_failed_requests_are_counted(script):
 @pytest.mark.slow
 def test_measuring_the_stand_in(tmp_path):
     for name, event in (("table", (2,)), ("images", (4, 4, 1))):
-        testing.make_flow("realnvp", event, dtype="float32", **testing.small_options("realnvp")).export(
-            tmp_path / "models" / name
-        )
+        testing.make_flow(
+            "realnvp", event, dtype="float32", **testing.small_options("realnvp", event)
+        ).export(tmp_path / "models" / name)
     (tmp_path / "README.md").write_text(MARKERS)
     command = [sys.executable, str(SCRIPT), "measure", str(tmp_path / "models"), "--out", str(tmp_path)]
     subprocess.run([*command, "--seconds", "0.1"], check=True, capture_output=True, timeout=300)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from flowzoo.config import ZooConfig
-from flowzoo.training import train
+from flowzoo.recipes import train
+from flowzoo.recipes.config import ZooConfig
 from flowzoo.zoo import publish
 
 
@@ -13,7 +13,7 @@ def recipe():
         {
             "name": "tiny_moons",
             "description": "A small flow on two moons.",
-            "model": {"name": "realnvp", "options": {"couplings": 2, "hidden_units": [8]}},
+            "model": {"name": "realnvp", "options": {"steps": 2, "hidden_units": [8]}},
             "data": {
                 "source": "two_moons",
                 "train": "train[:2048]",

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 import flowzoo
-from flowzoo.config import ZooConfig, load_config
 from flowzoo.data import toy
-from flowzoo.presets import preset_metadata
+from flowzoo.recipes.config import ZooConfig, load_config
+from flowzoo.storage.presets import preset_metadata
 from flowzoo.zoo import build
 from flowzoo.zoo.building import stale
 from flowzoo.zoo.publishing import MOST_BYTES
@@ -59,7 +59,7 @@ def test_the_table_has_a_line_a_preset_with_a_link_that_leads_there(copy, tmp_pa
 
 
 def test_a_preset_that_was_not_published_is_named(copy, tmp_path):
-    flowzoo.create_model("realnvp", (2,), couplings=1, hidden_units=(4,)).save_to_preset(copy / "by_hand")
+    flowzoo.create_model("realnvp", (2,), steps=1, hidden_units=(4,)).save_to_preset(copy / "by_hand")
     with pytest.raises(ValueError, match=r"by_hand/metadata\.json lacks data, name, .*flowzoo zoo publish"):
         build(copy, tmp_path / "zoo.md")
 

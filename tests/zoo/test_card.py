@@ -1,6 +1,6 @@
 import pytest
 
-from flowzoo import files
+from flowzoo.storage import files
 from flowzoo.zoo.card import card, duration
 
 
@@ -27,7 +27,7 @@ def test_a_card_says_what_a_reader_must_know(content, zoo):
         "It is small.",
         metadata["weights_sha256"],
         metadata["machine"],
-        "couplings: 2",
+        "steps: 2",
     ):
         assert words in text, words
 

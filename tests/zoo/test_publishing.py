@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 import flowzoo
-from flowzoo import files, presets
-from flowzoo.config import dump_config
-from flowzoo.evaluation import evaluate
+from flowzoo.recipes.config import dump_config
+from flowzoo.recipes.evaluation import evaluate
+from flowzoo.storage import files, presets
 from flowzoo.zoo import publish, publishing
 
 

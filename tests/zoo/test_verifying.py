@@ -24,7 +24,7 @@ def test_a_card_that_is_not(zoo, tmp_path):
 
 
 def test_a_preset_without_a_recipe(tmp_path):
-    flowzoo.create_model("realnvp", (2,), couplings=1, hidden_units=(4,)).save_to_preset(tmp_path / "p")
+    flowzoo.create_model("realnvp", (2,), steps=1, hidden_units=(4,)).save_to_preset(tmp_path / "p")
     with pytest.raises(ValueError, match=r"metadata\.json names no recipe"):
         verify(tmp_path / "p")
 

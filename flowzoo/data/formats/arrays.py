@@ -12,7 +12,7 @@ import numpy as np
 
 from flowzoo.data.formats.columns import Columns, choose
 from flowzoo.data.source import Chunk, Source, array_source, blocks
-from flowzoo.registry import nearest
+from flowzoo.utils.suggestions import did_you_mean
 
 DATA_KEYS = ("X", "x")
 LABEL_KEYS = ("y", "Y", "label", "labels")
@@ -198,7 +198,7 @@ def _label_key(keys: Sequence[str], labels: bool | str, name: str) -> str:
     if isinstance(labels, str):
         if labels in keys:
             return labels
-        raise ValueError(f"{name} has no array {labels!r}. {nearest(labels, keys)}")
+        raise ValueError(f"{name} has no array {labels!r}. {did_you_mean(labels, keys)}")
     for key in LABEL_KEYS:
         if key in keys:
             return key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowzoo.registry import nearest
+from flowzoo.utils.suggestions import did_you_mean
 
 Columns = str | int | Sequence[str | int] | None
 
@@ -48,7 +48,7 @@ def choose(columns: Columns, available: Sequence[str], name: str) -> list[int]:
 def _position(column: str | int, available: Sequence[str], name: str) -> int:
     if isinstance(column, str):
         if column not in available:
-            raise ValueError(f"{name} has no column {column!r}. {nearest(column, available)}")
+            raise ValueError(f"{name} has no column {column!r}. {did_you_mean(column, available)}")
         return list(available).index(column)
     if not -len(available) <= column < len(available):
         raise ValueError(f"{name} has no column {column}; it has {len(available)} columns.")

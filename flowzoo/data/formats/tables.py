@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from flowzoo.data.formats.columns import Columns, as_list, choose
 from flowzoo.data.source import Chunk, Source
-from flowzoo.registry import nearest
+from flowzoo.utils.suggestions import did_you_mean
 
 DELIMITERS = ",;\t|"
 _MISSING = frozenset(pacsv.ConvertOptions().null_values)
@@ -142,7 +142,7 @@ def _numeric_columns(
         )
     label = labels or None
     if label is not None and label not in available:
-        raise ValueError(f"{name} has no column {label!r}. {nearest(label, available)}")
+        raise ValueError(f"{name} has no column {label!r}. {did_you_mean(label, available)}")
     if columns is None:
         chosen = [n for n in available if n != label]
     else:

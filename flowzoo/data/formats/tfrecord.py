@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from flowzoo.data.formats.columns import Columns, as_list
 from flowzoo.data.formats.packed import Span, float_spans, packed_chunks
 from flowzoo.data.source import Chunk, Source
-from flowzoo.registry import nearest
+from flowzoo.utils.suggestions import did_you_mean
 
 
 def read_tfrecord(path: Path, columns: Columns, labels: bool | str) -> Source:
@@ -107,7 +107,7 @@ def _feature_names(
     there = sorted(features)
     for feature in [*(wanted or []), *([] if label is None else [label])]:
         if feature not in features:
-            raise ValueError(f"{name} has no feature {feature!r}. {nearest(str(feature), there)}")
+            raise ValueError(f"{name} has no feature {feature!r}. {did_you_mean(str(feature), there)}")
     rest = [feature for feature in there if feature not in (label, "label")]
     names = [str(w) for w in wanted or []] or (["x"] if "x" in features else rest)
     if not names or (wanted is None and len(names) > 1):

@@ -1,0 +1,17 @@
+from . import applications as applications
+from . import bases as bases
+from . import bijectors as bijectors
+from . import client as client
+from . import conditioners as conditioners
+from . import data as data
+from . import layers as layers
+from . import plots as plots
+from . import random as random
+from ._version import __version__ as __version__
+from .flow import Flow as Flow
+from .models._factory import create_model as create_model
+from .models._pretrained import from_pretrained as from_pretrained
+from .models._registry import ModelInfo as ModelInfo
+from .models._registry import list_models as list_models
+from .models._registry import model_info as model_info
+from .models._registry import register_model as register_model

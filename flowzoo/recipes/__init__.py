@@ -1,0 +1,5 @@
+"""Runs a recipe: data, flow, optimizer, callbacks, one run directory."""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

@@ -1,0 +1,1 @@
+"""Rows scored on a distributed engine, by an exported flow."""

@@ -1,0 +1,1 @@
+"""Files and registries: written whole, checked by digest, fetched into a cache."""

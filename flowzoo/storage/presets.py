@@ -1,0 +1,172 @@
+"""Preset directories: found, checked and written. Needs no TensorFlow."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from flowzoo._version import __version__
+from flowzoo.storage import files, remote
+from flowzoo.storage.provenance import versions
+from flowzoo.storage.registry import CONFIG, FORMAT, INDEX, METADATA, WEIGHTS, Entry, check_format, read_index
+from flowzoo.utils.suggestions import did_you_mean
+
+REGISTRY_VARIABLE = "FLOWZOO_REGISTRY"
+_CONFIG_KEYS = {"format", "architecture", "event_shape", "context_shape", "dtype", "options"}
+
+
+# -- finding ---------------------------------------------------------------------------------
+def pretrained_directory() -> Path:
+    """Where the bundled presets are: inside the wheel, or at the top of the repository."""
+    package = Path(__file__).parents[1]
+    inside = package / "pretrained"
+    return inside if inside.is_dir() else package.parent / "pretrained"
+
+
+def list_presets() -> list[str]:
+    """Names of the bundled presets."""
+    return list(_bundled())
+
+
+def presets_of(architecture: str) -> list[str]:
+    """Names of the bundled presets of one architecture."""
+    return [entry.name for entry in _bundled().values() if entry.architecture == architecture]
+
+
+def preset_metadata(name_or_directory: str | os.PathLike) -> dict:
+    """The metadata of a preset: metrics, data, licence, versions."""
+    return files.read_json(find_preset(name_or_directory) / METADATA)
+
+
+def find_preset(name_or_directory: str | os.PathLike, registry: str | os.PathLike | None = None) -> Path:
+    """The directory of a preset, given its name, its URL, the directory itself, or a run directory.
+
+    See `flowzoo.from_pretrained` for where it is looked for.
+
+    Raises:
+        ValueError: If there is none; the message names the nearest ones.
+        OSError: If a registry cannot be read.
+    """
+    name = os.fspath(name_or_directory)
+    if registry is not None:
+        return remote.fetch_preset(registry, name)
+    if "://" in name:
+        where, _, last = name.rstrip("/").rpartition("/")
+        return remote.fetch_preset(where, last)
+    directory = Path(name_or_directory).expanduser()
+    for preset in (directory, directory / "preset"):  # The latter is that of a run directory.
+        if (preset / CONFIG).is_file():
+            return preset
+    names = list_presets()
+    if name in names:
+        return pretrained_directory() / name
+    if directory.is_dir():
+        raise ValueError(f"{directory} is not a preset: it has no {CONFIG}.")
+    if os.environ.get(REGISTRY_VARIABLE):
+        return remote.fetch_preset(os.environ[REGISTRY_VARIABLE], name)
+    hint = did_you_mean(name, names) if names else "No presets are bundled with this version."
+    raise ValueError(f"There is no preset {name!r}, nor a directory of that name. {hint}")
+
+
+def find_flow(name_or_path: str | os.PathLike, registry: str | os.PathLike | None = None) -> Path:
+    """What `flowzoo.from_pretrained` loads: the directory of a preset, or a ``.keras`` file.
+
+    Raises:
+        ValueError: If there is neither; the message names the nearest presets.
+        OSError: If a registry cannot be read.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.suffix != ".keras":
+        return find_preset(name_or_path, registry)
+    if not path.is_file():
+        raise ValueError(f"There is no file {path}.")
+    return path
+
+
+def _bundled() -> dict[str, Entry]:
+    return read_index(pretrained_directory() / INDEX)
+
+
+# -- checking --------------------------------------------------------------------------------
+def read_config(directory: Path) -> dict:
+    """The configuration of a preset, with every key in place.
+
+    Raises:
+        ValueError: If the file is damaged or of a newer format.
+    """
+    path = directory / CONFIG
+    config = files.read_json(path)
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} does not hold a mapping; the file is damaged.")
+    missing = _CONFIG_KEYS - set(config)
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(sorted(missing))}; the file is damaged.")
+    check_format(config["format"], str(path))
+    if not isinstance(config["architecture"], str) or not isinstance(config["options"], dict):
+        raise ValueError(f"{path}: architecture must be a name and options a mapping; the file is damaged.")
+    return config
+
+
+def check_files(directory: Path) -> None:
+    """Compares a bundled preset with the index, and the weights of any preset with its metadata.
+
+    Presets from a registry were compared with its index when they were fetched.
+
+    Raises:
+        ValueError: If a file is missing or damaged.
+    """
+    entry = _bundled().get(directory.name) if directory.parent == pretrained_directory() else None
+    for name, stamp in entry.files.items() if entry else ():
+        problem = stamp.problem(directory / name)
+        if problem is not None:
+            raise ValueError(f"{directory / name} {problem}. Install flowzoo again.")
+    weights, metadata = directory / WEIGHTS, directory / METADATA
+    if not weights.is_file():
+        raise ValueError(f"{weights} is missing; the preset is incomplete.")
+    expected = files.read_json(metadata).get("weights_sha256") if metadata.is_file() else None
+    if expected is not None and files.sha256(weights) != expected:
+        raise ValueError(f"{weights} is damaged: its sha256 is not the one in {metadata}.")
+
+
+# -- writing ---------------------------------------------------------------------------------
+def write_preset(flow: Any, directory: str | os.PathLike, metadata: dict | None = None) -> None:
+    """Writes a preset directory; `Flow.save_to_preset` is the public name.
+
+    Raises:
+        ValueError: If the flow was not built from the registry, or the directory holds something else.
+    """
+    if flow.architecture is None:
+        raise ValueError(
+            "A preset names a registered architecture, and this flow was assembled by hand. Register a "
+            "function that builds its layers (flowzoo.register_model), or use flow.save('flow.keras')."
+        )
+    directory = Path(directory)
+    check_replaceable(directory)
+    config = {
+        "format": FORMAT,
+        "flowzoo": __version__,
+        "architecture": flow.architecture,
+        "event_shape": list(flow.event_shape),
+        "context_shape": None if flow.context_shape is None else list(flow.context_shape),
+        "dtype": flow.dtype_policy.name,
+        "options": flow.options,
+    }
+    with files.replacing_directory(directory) as beside:
+        files.write_json(beside / CONFIG, config)
+        # A twin that was never compiled, because Keras would store the optimizer's state as well.
+        twin = type(flow).from_config(flow.get_config())
+        twin.set_weights(flow.get_weights())
+        twin.save_weights(beside / WEIGHTS)
+        own = {"parameters": flow.count_params(), "weights_sha256": files.sha256(beside / WEIGHTS)}
+        files.write_json(beside / METADATA, {**(metadata or {}), **own, "versions": versions()})
+
+
+def check_replaceable(directory: Path) -> None:
+    """Raises a ValueError if there is a directory that holds anything but a preset."""
+    if not directory.exists():
+        return
+    config = files.read_json(directory / CONFIG) if (directory / CONFIG).is_file() else None
+    is_preset = isinstance(config, dict) and {"architecture", "event_shape"} <= set(config)
+    if not is_preset and (not directory.is_dir() or any(directory.iterdir())):
+        raise ValueError(f"{directory} exists and is not a preset; choose another directory.")

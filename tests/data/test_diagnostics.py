@@ -1,0 +1,110 @@
+"""Which data are said to have ties, with which way out, and which are not."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from flowzoo import Flow
+from flowzoo.data.diagnostics import complaints
+from flowzoo.data.moments import Moments
+from flowzoo.layers import Dequantize, Standardize
+
+
+def complaints_of(x, steps=0.0, float32=True):
+    moments = Moments(x.shape[1:])
+    moments.update(x)
+    return complaints(moments, x[:2048], np.broadcast_to(steps, x.shape[1:]), float32)
+
+
+@pytest.fixture
+def x(rng):
+    return rng.normal(50.0, 10.0, (5000, 3)).astype(np.float32)
+
+
+def test_continuous_columns_are_fine(x, rng):
+    assert complaints_of(x) == []
+    # Two digits more than the sample can tell from continuous ones.
+    assert complaints_of(x.round(4)) == []
+    assert complaints_of(rng.random((5000, 8, 8, 1))) == []
+
+
+def test_whole_numbers_get_steps_of_1(x):
+    x[:, 1] = x[:, 1].round()
+    (told,) = complaints_of(x)
+    assert "columns [1] hold whole numbers only" in told
+    assert "dequantize=[0, 1, 0])" in told
+    (told,) = complaints_of(x.round())
+    assert "dequantize=1)" in told
+
+
+@pytest.mark.parametrize(("digits", "step"), [(1, 0.1), (2, 0.01)])
+def test_rounded_columns_get_the_step_they_are_rounded_to(x, digits, step):
+    x[:, 2] = x[:, 2].round(digits)
+    (told,) = complaints_of(x)
+    assert "column 2 repeats" in told
+    assert f"rounded to {step:g}" in told
+    assert f"dequantize=[0, 0, {step:g}])" in told
+    # The way out is one.
+    assert complaints_of(x, [0, 0, step]) == []
+
+
+def test_grids_that_are_no_power_of_ten(x):
+    x[:, 0] = np.round(x[:, 0] / 0.25) * 0.25
+    x[:, 1] = 32.0 + 1.8 * np.round(x[:, 1], 1)
+    (told,) = complaints_of(x)
+    assert "dequantize=[0.25, 0.18, 0])" in told
+    assert complaints_of(x, [0.25, 0.18, 0]) == []
+
+
+def test_a_spike_is_no_rounding(x, rng):
+    x[rng.random(5000) < 0.3, 0] = 0.0
+    (told,) = complaints_of(x)
+    assert "column 0 is 0 in 29% of the rows (model those apart, or drop it)." in told
+    assert "dequantize" not in told, "no step is the way out of this"
+
+
+def test_copies_of_rows(x):
+    x[1000:2000] = x[:1000]
+    (told,) = complaints_of(x)
+    assert "98% of x's rows are copies of others" in told, "not: each column repeats 98% of its values"
+    assert complaints_of(x.round(), 1.0) == [], "whole numbers repeat, and were said to"
+
+
+def test_steps_that_are_too_wide_lose_digits(x):
+    x[:, 1] = x[:, 1].round(2)
+    x[:, [0, 2]] = x[:, [0, 2]].round()
+    (told,) = complaints_of(x, 1.0)
+    assert "column 1 of x a step of 1, wider than the gaps" in told
+    assert complaints_of(x, [1.0, 0.01, 1.0]) == []
+
+
+def test_whole_numbers_that_float32_does_not_hold(rng):
+    x = rng.integers(1_600_000_000, 1_700_000_000, (500, 2))
+    x[:, 1] %= 1000
+    (told,) = complaints_of(x, 1.0)
+    assert "Columns [0] of x hold whole numbers beyond 16,777,216" in told
+    assert complaints_of(x, 1.0, float32=False) == []
+
+
+def test_images_are_told_once(rng):
+    x = rng.integers(0, 256, (200, 4, 4, 1))
+    (told,) = complaints_of(x)
+    assert "preprocessing='pixels'" in told
+    assert complaints_of(x, 1.0) == []
+
+
+def test_wide_tables_get_a_short_message(rng):
+    (told,) = complaints_of(rng.normal(size=(3000, 60)).round(1))
+    assert len(told) < 700
+    assert "52 more columns" in told
+
+
+def test_adapt_warns_at_the_users_line_and_only_about_more_than_a_few_rows(x):
+    with pytest.warns(UserWarning, match=r"columns \[0, 1, 2\].*dequantize=1\)") as caught:
+        Flow([], (3,), preprocessing=[Standardize()]).adapt(x.round())
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Flow([], (3,), preprocessing=[Dequantize([1, 1, 1]), Standardize()]).adapt(x.round())
+        Flow([], (3,), preprocessing=[Standardize()]).adapt(x[:90].round())

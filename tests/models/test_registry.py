@@ -1,0 +1,186 @@
+import importlib
+import sys
+from importlib.metadata import EntryPoint
+
+import pytest
+
+import flowzoo
+from flowzoo import layers
+from flowzoo.models import _registry as registry
+
+
+@pytest.fixture
+def registered():
+    """Registers `shift_only`, and forgets it afterwards."""
+
+    @flowzoo.register_model("shift_only", paper="Nobody: Nothing (2000)", url="https://x.org")
+    def shift_only(event_shape, context_shape=None, *, scale: bool = True, depth: int = 1):
+        """One ActNorm a depth.
+
+        More is not said.
+        """
+        return [layers.ActNorm() for _ in range(depth)]
+
+    yield shift_only
+    registry.unregister_model("shift_only")
+
+
+def test_our_own_models_are_listed_in_alphabetical_order():
+    names = flowzoo.list_models()
+    assert "realnvp" in names
+    assert names == sorted(names)
+
+
+def test_patterns_are_shell_patterns():
+    assert flowzoo.list_models("real*") == ["realnvp"]
+    assert flowzoo.list_models("nothing*") == []
+
+
+def test_info_is_read_off_the_function(registered):
+    info = flowzoo.model_info("shift_only")
+    assert info.summary == "One ActNorm a depth."
+    assert info.options == {"scale": True, "depth": 1}
+    assert (info.paper, info.url, info.events) == ("Nobody: Nothing (2000)", "https://x.org", ("vector",))
+    assert info.pretrained == ()
+
+
+@pytest.mark.parametrize("name", flowzoo.list_models())
+def test_every_model_says_what_it_is(name):
+    info = flowzoo.model_info(name)
+    assert info.summary.endswith(".")
+    assert info.paper
+    assert info.events
+    assert set(info.events) <= {"vector", "image"}
+
+
+def test_a_registered_model_is_listed_and_built(registered):
+    assert "shift_only" in flowzoo.list_models()
+    flow = flowzoo.create_model("shift_only", (3,), depth=2)
+    assert len(flow.transforms) == 2
+    assert flow.architecture == "shift_only"
+
+
+def test_options_are_written_down_with_their_defaults(registered):
+    options = flowzoo.create_model("shift_only", (3,), depth=2).options
+    assert options["depth"] == 2
+    assert options["scale"] is True
+    assert options["preprocessing"] == "auto"
+
+
+def test_an_unknown_name_is_told_the_nearest(registered):
+    with pytest.raises(ValueError, match=r"Unknown model 'realnpv'. Did you mean 'realnvp'"):
+        flowzoo.create_model("realnpv", (3,))
+    with pytest.raises(ValueError, match=r"Unknown model 'zzzz'\. Known names: .*realnvp"):
+        flowzoo.model_info("zzzz")
+
+
+def test_an_unknown_option_is_told_the_nearest_and_all(registered):
+    with pytest.raises(ValueError, match=r"no option 'dept'\. Did you mean 'depth'\?.*scale, depth"):
+        flowzoo.create_model("shift_only", (3,), dept=2)
+
+
+def test_a_model_without_options_says_so():
+    flowzoo.register_model("bare", paper="none")(lambda event_shape, context_shape=None: [layers.ActNorm()])
+    try:
+        with pytest.raises(ValueError, match="bare has no options of its own; got 'width'"):
+            flowzoo.create_model("bare", (3,), width=2)
+    finally:
+        registry.unregister_model("bare")
+
+
+def test_events_that_a_model_does_not_take_are_refused(registered):
+    with pytest.raises(
+        ValueError, match=r"shift_only takes events of shape \(D,\); got event_shape=\(4, 4, 1\)"
+    ):
+        flowzoo.create_model("shift_only", (4, 4, 1))
+
+
+def test_a_name_that_is_taken_is_refused(registered):
+    def other(event_shape, context_shape=None):
+        """Another."""
+
+    with pytest.raises(ValueError, match=r"'shift_only' is taken by .*shift_only; choose another"):
+        flowzoo.register_model("shift_only", paper="none")(other)
+    assert flowzoo.model_info("shift_only").summary == "One ActNorm a depth."
+
+
+def test_a_function_of_the_same_name_in_another_module_is_another(registered):
+    def impostor(event_shape, context_shape=None):
+        """Another."""
+
+    impostor.__qualname__, impostor.__module__ = registered.__qualname__, "somewhere.else"
+    with pytest.raises(ValueError, match="is taken by"):
+        flowzoo.register_model("shift_only", paper="none")(impostor)
+
+
+def test_registering_the_same_function_again_is_fine(registered):
+    flowzoo.register_model("shift_only", paper="new")(registered)
+    assert flowzoo.model_info("shift_only").paper == "new"
+
+
+# -- third parties ---------------------------------------------------------------------------
+PLUGIN = '''
+import flowzoo
+
+@flowzoo.register_model("thirdparty_flow", paper="Somebody: Something (2001)")
+def thirdparty_flow(event_shape, context_shape=None, *, width: int = 3):
+    """A flow from elsewhere."""
+    return [flowzoo.layers.ActNorm(), flowzoo.layers.Permute()]
+'''
+
+
+def install(directory, monkeypatch, code, name="thirdparty_flow", module="thirdparty_flows"):
+    """Writes a package with metadata, as pip would, and puts it on the path."""
+    (directory / f"{module}.py").write_text(code)
+    info = directory / f"{module}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[flowzoo.models]\n{name} = {module}\n")
+    monkeypatch.syspath_prepend(str(directory))
+    importlib.invalidate_caches()
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    install(tmp_path, monkeypatch, PLUGIN)
+    yield
+    registry._ENTRIES.pop("thirdparty_flow", None)
+    sys.modules.pop("thirdparty_flows", None)
+
+
+def test_a_third_partys_model_is_listed_without_importing_it(plugin):
+    assert "thirdparty_flow" in flowzoo.list_models()
+    assert "thirdparty_flows" not in sys.modules
+
+
+def test_a_third_partys_model_is_described_and_built(plugin):
+    info = flowzoo.model_info("thirdparty_flow")
+    assert (info.summary, info.options) == ("A flow from elsewhere.", {"width": 3})
+    flow = flowzoo.create_model("thirdparty_flow", (2,))
+    assert flow.sample(3).shape == (3, 2)
+
+
+def test_a_third_partys_model_is_saved_as_a_preset(plugin, tmp_path):
+    flow = flowzoo.create_model("thirdparty_flow", (2,), width=5)
+    flow.save_to_preset(tmp_path / "preset")
+    assert flowzoo.from_pretrained(tmp_path / "preset").options["width"] == 5
+
+
+def test_a_third_partys_broken_module_is_named(tmp_path, monkeypatch):
+    install(tmp_path, monkeypatch, "import nothing_of_that_name", module="broken_flows")
+    with pytest.raises(ValueError, match="'thirdparty_flow' of broken_flows cannot be imported: No module"):
+        flowzoo.create_model("thirdparty_flow", (2,))
+    assert "realnvp" in flowzoo.list_models()
+
+
+def test_a_third_partys_module_that_registers_nothing_is_named(tmp_path, monkeypatch):
+    install(tmp_path, monkeypatch, "", module="empty_flows")
+    with pytest.raises(ValueError, match=r"empty_flows was imported .* does not register that name"):
+        flowzoo.create_model("thirdparty_flow", (2,))
+
+
+def test_our_own_name_wins_over_a_third_partys(monkeypatch):
+    point = EntryPoint("realnvp", "nothing_of_that_name", registry.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda **_: (point,))
+    assert flowzoo.list_models().count("realnvp") == 1
+    assert flowzoo.model_info("realnvp").summary.startswith("Affine couplings")

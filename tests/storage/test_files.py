@@ -1,0 +1,86 @@
+import hashlib
+import json
+import stat
+
+import pytest
+
+from flowzoo.storage import files
+
+
+def test_a_block_that_ends_well_replaces_the_file(tmp_path):
+    target = tmp_path / "deep" / "note.txt"
+    for text in ("first", "second"):
+        with files.replacing(target) as beside:
+            beside.write_text(text)
+            assert beside.suffix == ".txt"
+        assert target.read_text() == text
+    assert [entry.name for entry in target.parent.iterdir()] == ["note.txt"]
+
+
+def test_a_block_that_fails_leaves_the_file_and_no_litter(tmp_path):
+    target = tmp_path / "note.txt"
+    target.write_text("whole")
+
+    def write_half():
+        with files.replacing(target) as beside:
+            beside.write_text("half")
+            raise RuntimeError("crash")
+
+    with pytest.raises(RuntimeError, match="crash"):
+        write_half()
+    assert target.read_text() == "whole"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["note.txt"]
+
+
+def test_a_directory_is_replaced_whole(tmp_path):
+    target = tmp_path / "preset"
+    for name in ("old", "new"):
+        with files.replacing_directory(target) as beside:
+            (beside / name).write_text(name)
+    assert [entry.name for entry in target.iterdir()] == ["new"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["preset"]
+    assert stat.S_IMODE(target.stat().st_mode) == 0o755
+
+
+def test_a_directory_stays_when_its_block_fails(tmp_path):
+    target = tmp_path / "preset"
+    target.mkdir()
+    (target / "old").write_text("old")
+
+    def write_half():
+        with files.replacing_directory(target) as beside:
+            (beside / "new").write_text("half")
+            raise RuntimeError("crash")
+
+    with pytest.raises(RuntimeError, match="crash"):
+        write_half()
+    assert [entry.name for entry in target.iterdir()] == ["old"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["preset"]
+
+
+def test_json_is_written_for_people_and_read_back(tmp_path):
+    path = tmp_path / "a.json"
+    files.write_json(path, {"a": [1, 2.5, None]})
+    assert path.read_text().startswith('{\n  "a"')
+    assert files.read_json(path) == {"a": [1, 2.5, None]}
+
+
+@pytest.mark.parametrize("content", [b"{half", b"\xff\xfe"])
+def test_broken_json_is_named(tmp_path, content):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.json is not valid JSON.*the file is damaged"):
+        files.read_json(path)
+
+
+def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.json"
+    files.write_json(path, {"a": 1})
+    with pytest.raises(TypeError):
+        files.write_json(path, {"a": object()})
+    assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_sha256_is_the_files(tmp_path):
+    (tmp_path / "a").write_bytes(b"flow")
+    assert files.sha256(tmp_path / "a") == hashlib.sha256(b"flow").hexdigest()
