@@ -57,10 +57,11 @@ test-serving: $(DEV_READY) ## Hold the conversation of tests/conversation with a
 bench-smoke: $(DEV_READY) ## Compare ratios of speed with stored bounds, in about a minute
 	$(BIN)/python benchmarks/smoke.py
 
-lint: $(DEV_READY) ## Check style, format and types
+lint: $(DEV_READY) ## Check style, format, types and the order of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(DEV_READY) ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix .

@@ -108,7 +108,7 @@ class Flow(DensityModel):
     @property
     def flow_layers(self) -> list[layers.FlowLayer]:
         """Preprocessing and transforms, data side first."""
-        # Keras names the weights in files by the first attribute that holds them, in alphabetical order: this.
+        # Keras names weights in files by the first attribute, alphabetically, that holds them: this one.
         return [*self.preprocessing, *self.transforms]
 
     @property

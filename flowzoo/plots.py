@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flowzoo.storage import files
+from flowzoo.utils.metrics import main_metric
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -119,7 +120,7 @@ def _first_rows(dataset, count):
 
 def save_curve(history: dict[str, list[float]], path: str | os.PathLike) -> None:
     """Writes training and validation curves of a Keras history as a PNG: bits per dim, or nats."""
-    metric, label = ("bits_per_dim", "bits/dim") if "bits_per_dim" in history else ("nll", "nats")
+    metric, label = main_metric(history)
     figure, axes = _figure(6, 4)
     for key, name in ((metric, "training"), (f"val_{metric}", "validation")):
         if key in history:

@@ -63,6 +63,7 @@ class Drawn:
 
     def __init__(self, event_shape):
         self.event_shape, self.is_image = event_shape, len(event_shape) == 3
+        self.density = self
 
     def sample(self, count, context=None, seed=0):
         self.context = context

@@ -65,7 +65,7 @@ def made():
     def make(dtype, walked, event, context):
         key = (dtype, walked, event, context)
         if key not in flows:
-            name, options = options_of(walked)
+            name, options = options_of(walked, event)
             flows[key] = testing.make_flow(name, event, context, dtype=dtype, **options)
         return flows[key]
 

@@ -74,7 +74,7 @@ def test_noise_widens_the_density_by_its_own_variance_in_every_column(x):
     flow = make(noise=1.0)
     flow.adapt(x)
     rows = tf.constant(np.tile(x, (20, 1)))
-    moved, rows = flow.density._blurred(rows, tf.constant([0, 1])).numpy(), rows.numpy()
+    moved, rows = flow.density._blurred(rows, tf.constant([0, 1]), 1.0).numpy(), rows.numpy()
     np.testing.assert_allclose(moved.std(0) / x.std(0), np.sqrt(2), rtol=0.03)
     np.testing.assert_allclose((moved - rows).mean(0) / x.std(0), 0.0, atol=0.03)
 
@@ -101,7 +101,7 @@ def test_noise_is_not_that_of_dequantization_again(rng):
     flow = make([Dequantize(1.0)], noise=1.0)
     rows, seed = tf.constant(rng.integers(0, 9, (4000, 2)), tf.float32), tf.constant([0, 3])
     spread = flow.density.dequantize(rows, seed)
-    moved = flow.density._blurred(spread, seed) - spread
+    moved = flow.density._blurred(spread, seed, 1.0) - spread
     assert abs(np.corrcoef((spread - rows).numpy()[:, 0], moved.numpy()[:, 0])[0, 1]) < 0.05
 
 
@@ -111,7 +111,7 @@ def test_noise_leaves_pixels_in_their_range(rng):
     images = rng.integers(0, 256, (64, 4, 4, 1))
     assert np.isfinite(flow.fit(images, verbose=0).history["nll"][0])
     moved = flow.density._blurred(
-        flow.density.dequantize(tf.constant(images, tf.float32)), tf.constant([0, 1])
+        flow.density.dequantize(tf.constant(images, tf.float32)), tf.constant([0, 1]), 0.3
     ).numpy()
     assert -0.01 < moved.min() < moved.max() < 256.01
 
@@ -123,7 +123,7 @@ def test_both_run_in_the_compiled_loop_and_are_kept_in_a_saved_flow(x, tmp_path)
     assert history["loss"][0] > history["nll"][0]
     flow.save(tmp_path / "flow.keras")
     kept = keras.saving.load_model(tmp_path / "flow.keras").get_compile_config()
-    assert (kept["l2"], kept["noise"], kept["seed"]) == (1e-3, 0.1, 7)
+    assert (kept["l2"], kept["objective"]["config"]["noise"], kept["seed"]) == (1e-3, 0.1, 7)
 
 
 @pytest.mark.parametrize("options", [{"l2": -1.0}, {"noise": -0.1}])

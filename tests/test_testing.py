@@ -171,7 +171,7 @@ def test_an_export_of_something_else_is_found(tmp_path):
 def test_an_export_with_xla_inside_is_found(monkeypatch):
     flow = make(dtype="float32")
     compiled = tf.function(flow.density.score_rows, jit_compile=True)
-    monkeypatch.setattr(flow, "score_rows", lambda *args: compiled(*args))
+    monkeypatch.setattr(flow.density, "score_rows", lambda *args: compiled(*args))
     with pytest.raises(ValueError, match="with XLA, which TensorFlow Serving refuses"):
         testing.check_saved_model(flow)
 

@@ -1,4 +1,5 @@
 from .affine import Affine as Affine
+from .affine import bounded_log_scale as bounded_log_scale
 from .as_program import AsProgram as AsProgram
 from .base import FusedBijector as FusedBijector
 from .base import forward_and_log_det as forward_and_log_det

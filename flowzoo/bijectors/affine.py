@@ -9,6 +9,14 @@ import tensorflow as tf
 from flowzoo.bijectors.base import FusedBijector, Shape
 
 
+def bounded_log_scale(raw: tf.Tensor, bound: float) -> tf.Tensor:
+    """A log-scale in ``(-bound, bound)`` by a tanh, with slope 1 at 0.
+
+    Unbounded scales go to NaN; one-sided bounds, such as a sigmoid, cannot concentrate a density.
+    """
+    return bound * tf.tanh(raw / bound)
+
+
 class Affine(FusedBijector):
     """``x = z * exp(log_scale) + shift``.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowzoo.cli.quiet import import_tensorflow
+from flowzoo.utils.yaml_values import parse_yaml
 
 if TYPE_CHECKING:
     from flowzoo.flow import Flow
@@ -89,29 +90,13 @@ def parse_options(pairs: list[str]) -> dict[str, Any]:
     Raises:
         ValueError: If a pair has no "=", or its value is not YAML.
     """
-    import yaml
-
     options: dict[str, Any] = {}
     for pair in pairs:
         key, separator, value = pair.partition("=")
         if not separator or not key.strip():
-            raise ValueError(f"--option wants key=value, for example steps=8; got {pair!r}.")
-        try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ValueError(f"--option {pair!r}: the value is neither YAML nor JSON.") from None
-        options[key.strip().replace("-", "_")] = _as_number(parsed)
+            raise ValueError(f"--option expects key=value, for example steps=8; got {pair!r}.")
+        options[key.strip().replace("-", "_")] = parse_yaml(value, f"The value of --option {pair!r}")
     return options
-
-
-def _as_number(value: Any) -> Any:
-    """YAML takes 1e-3 for a word; whoever types it means a number."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return float(value)
-    except ValueError:
-        return value
 
 
 def parse_columns(columns: str | None) -> list[str] | None:
@@ -140,16 +125,3 @@ def columns_of(model: str) -> list[str | int] | None:
         return as_list(load_config(recipe).data.columns)
     path = find_flow(model)
     return None if path.suffix == ".keras" else as_list(preset_metadata(path).get("columns"))
-
-
-def describe_metrics(metrics: dict[str, float]) -> str:
-    """``flowzoo.recipes.evaluation.evaluate``'s result in one line."""
-    parts = []
-    if "bits_per_dim" in metrics:
-        parts.append(_with_error(metrics, "bits_per_dim", "bits/dim"))
-    parts.append(_with_error(metrics, "nll", "nats"))
-    return f"{', '.join(parts)} (negative log-likelihood of {metrics['rows']:,} rows)"
-
-
-def _with_error(metrics: dict[str, float], key: str, unit: str) -> str:
-    return f"{metrics[key]:.4f} ± {metrics[key + '_se']:.4f} {unit}"

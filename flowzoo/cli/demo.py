@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from flowzoo.cli.common import describe_metrics
 from flowzoo.cli.console import complain, examples, verbosity
 from flowzoo.cli.quiet import import_tensorflow
+from flowzoo.utils.metrics import describe_metrics
 
 if TYPE_CHECKING:
     import keras

@@ -14,11 +14,11 @@ from flowzoo.cli.common import (
     Missing,
     Model,
     NoDownload,
-    describe_metrics,
     load_flow,
 )
 from flowzoo.cli.console import examples
 from flowzoo.cli.rows import make_request
+from flowzoo.utils.metrics import describe_metrics
 
 EXAMPLES = examples(
     "flowzoo evaluate runs/mine rows.csv",

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from flowzoo.cli.console import examples, print_table
+from flowzoo.utils.metrics import main_metric
 
 EXAMPLES = examples(
     "flowzoo list",
@@ -78,10 +79,8 @@ def _list_registry(registry: str, pattern: str) -> None:
 def _measured(metadata: dict) -> tuple[str, str]:
     test = metadata.get("test", {})
     parameters = f"{metadata.get('parameters', 0):,}"
-    for key, unit in (("bits_per_dim", "bits/dim"), ("nll", "nats")):
-        if key in test:
-            return f"{test[key]:.3f} {unit}", parameters
-    return "", parameters
+    name, unit = main_metric(test)
+    return f"{test[name]:.3f} {unit}" if name in test else "", parameters
 
 
 def _list_data(pattern: str) -> None:

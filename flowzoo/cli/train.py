@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowzoo.cli.common import DataDir, NoDownload, Strategy, check_model, describe_metrics
+from flowzoo.cli.common import DataDir, NoDownload, Strategy, check_model
 from flowzoo.cli.console import examples
 from flowzoo.cli.quiet import import_tensorflow
+from flowzoo.utils.metrics import describe_metrics
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -41,8 +41,8 @@ def publish(
     moves the test metric by less than 0.001.
     """
     import_tensorflow()
+    from flowzoo.utils.metrics import with_error
     from flowzoo.zoo import publish
-    from flowzoo.zoo.metric import with_error
 
     metadata = publish(run_dir, to, recipe=recipe, data_dir=data_dir, download=not no_download)
     typer.echo(
@@ -95,8 +95,8 @@ def verify(
 
 
 def _verified(name: str, data_dir: Path | None, no_download: bool) -> tuple[str, str, str, str]:
+    from flowzoo.utils.metrics import with_error
     from flowzoo.zoo import verify
-    from flowzoo.zoo.metric import with_error
 
     try:
         card, measured, agrees = verify(name, data_dir=data_dir, download=not no_download)

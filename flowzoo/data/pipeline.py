@@ -13,15 +13,13 @@ from typing import Any, Literal
 import numpy as np
 import tensorflow as tf
 
+from flowzoo.data.arrays import gather, plain
 from flowzoo.data.source import CHUNK_BYTES, Chunk, Source
 
 Cache = bool | Literal["auto"]
 
 AUTO_CACHE_BYTES = 512 * 2**20
 POOL_BYTES = 64 * 2**20
-
-# There is no Python control flow on tensors here for AutoGraph to convert.
-_plain = tf.autograph.experimental.do_not_convert
 
 
 @dataclass(frozen=True)
@@ -104,7 +102,7 @@ def _epoch_seeds(seed: int | None, epoch: tf.Variable | None) -> tf.data.Dataset
     if epoch is None:
         return tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1)
 
-    @_plain
+    @plain
     def of_epoch(_: Any) -> Any:
         key = tf.stack([tf.constant(seed or 0, tf.int64), epoch.read_value()])
         return tf.random.stateless_uniform([], key, 0, 2**31 - 1, tf.int64)
@@ -118,21 +116,16 @@ def _from_memory(kept: Chunk, block: int, seeds: tf.data.Dataset | None) -> tf.d
     with tf.device("CPU:0"):  # On a GPU each block would travel there and back.
         tensors = tuple(tf.convert_to_tensor(array) for array in arrays)
 
-    # Datasets nested in a flat_map would cost 20 ms more at the start of each epoch.
-    @_plain
+    @plain
     def order(seed: Any) -> Any:
         index = tf.range(rows)
         if seeds is None:
             return index
         return tf.random.experimental.stateless_shuffle(index, seed=tf.stack([seed, 0]))
 
-    @_plain
-    def pick(index: Any) -> Any:
-        picked = tuple(tf.gather(tensor, index) for tensor in tensors)
-        return picked if len(picked) > 1 else picked[0]
-
     epochs = tf.data.Dataset.range(1) if seeds is None else seeds
-    return epochs.map(order).rebatch(block).map(pick)
+    batches = gather(tensors, epochs.map(order), block)
+    return batches if len(tensors) > 1 else batches.map(plain(lambda x: x))
 
 
 def _from_stream(source: Source, seeds: tf.data.Dataset | None) -> tf.data.Dataset:
@@ -145,7 +138,7 @@ def _from_stream(source: Source, seeds: tf.data.Dataset | None) -> tf.data.Datas
     def pass_of(seed: int) -> Iterator[Chunk]:
         return shuffled(source, np.random.default_rng(int(seed)))
 
-    return seeds.flat_map(_plain(lambda seed: _generated(pass_of, signature, (seed,))))
+    return seeds.flat_map(plain(lambda seed: _generated(pass_of, signature, (seed,))))
 
 
 def _generated(

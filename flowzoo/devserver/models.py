@@ -10,7 +10,6 @@ import contextlib
 import gc
 import logging
 import math
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig
 
 from flowzoo.devserver.config import folder_name, read_config
+from flowzoo.storage.versions import version_directories
 
 PREDICT = "tensorflow/serving/predict"
 DEFAULT_SIGNATURE = "serving_default"
@@ -161,7 +161,7 @@ class Model:
         named = set(policy.specific.versions)
         most = math.inf if policy.HasField("all") or named else max(policy.latest.num_versions, 1)
         served: set[int] = set()
-        for path in sorted(_versions(self._directory), key=lambda path: -int(path.name)):
+        for path in reversed(_versions(self._directory)):
             number = int(path.name)
             is_wanted = len(served) < most and (not named or number in named)
             if is_wanted and (number in self._loaded or self._load(path)):
@@ -341,7 +341,7 @@ def _check_names(given: Mapping, wanted: Mapping) -> None:
 def _versions(directory: Path) -> list[Path]:
     if not directory.is_dir():
         return []
-    return [path for path in directory.iterdir() if re.fullmatch("[0-9]+", path.name) and path.is_dir()]
+    return [path for path in version_directories(directory) if path.is_dir()]
 
 
 def _fingerprint(path: Path) -> frozenset:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from flowzoo._version import __version__
 from flowzoo.storage import files
+from flowzoo.storage.versions import version_directories
 
 if TYPE_CHECKING:
     from flowzoo.density import Density
@@ -111,17 +112,12 @@ def verify_export(directory: str | os.PathLike) -> Path:
     return version_dir
 
 
-def numbered_versions(base: Path) -> list[Path]:
-    """What TensorFlow Serving takes for versions below a base directory, lowest number first."""
-    return sorted((entry for entry in base.iterdir() if entry.name.isdecimal()), key=lambda e: int(e.name))
-
-
 def _version_directory(directory):
     if not directory.is_dir():
         raise ValueError(f"There is no directory {directory}.")
     if (directory / FILE_NAME).is_file() or (directory / "saved_model.pb").is_file():
         return directory
-    versions = numbered_versions(directory)
+    versions = version_directories(directory)
     if not versions:
         raise ValueError(f"{directory} holds no exported version: no {FILE_NAME}, no folder 1, 2, ...")
     return versions[-1]

@@ -14,9 +14,10 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from flowzoo.density import Density
 from flowzoo.export.batching import batch_sizes, write_batching_params
 from flowzoo.export.checks import check_weights, make_directory
-from flowzoo.export.manifest import numbered_versions, write_manifest
+from flowzoo.export.manifest import write_manifest
 from flowzoo.export.signatures import Signatures, describe
 from flowzoo.export.warmup import write_warmup_requests
+from flowzoo.storage.versions import version_directories
 
 
 def export_saved_model(
@@ -111,12 +112,12 @@ def _publish(beside: Path, base: Path, version: int | None) -> Path:
 
 
 def _next_version(base: Path) -> int:
-    versions = numbered_versions(base)
+    versions = version_directories(base)
     return int(versions[-1].name) + 1 if versions else 1
 
 
 def _remove_old(base: Path, keep: int, published: Path) -> None:
-    for old in numbered_versions(base)[:-keep]:
+    for old in version_directories(base)[:-keep]:
         if old != published:
             # First out of the server's sight, so that it never sees half a version.
             hidden = Path(tempfile.mkdtemp(prefix=".removing-", dir=base))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from flowzoo.bijectors import Affine, CheckerboardSplit, Coupling, FusedBijector, HalfSplit
+from flowzoo.bijectors import Affine, CheckerboardSplit, Coupling, FusedBijector, HalfSplit, bounded_log_scale
 from flowzoo.conditioners import Conditioner
-from flowzoo.layers.base import FlowLayer
+from flowzoo.layers.conditioned import ConditionedLayer
 
 _MASKS = ("half", "checkerboard")
 
 
-class CouplingLayer(FlowLayer):
+class CouplingLayer(ConditionedLayer):
     """One part of the event, through a network, sets the map of the other part.
 
     A subclass writes `parameters_per_element` and `transformer`.
@@ -24,10 +24,9 @@ class CouplingLayer(FlowLayer):
     """
 
     def __init__(self, conditioner: Conditioner, mask: str = "half", swap: bool = False, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(conditioner, **kwargs)
         if mask not in _MASKS:
             raise ValueError(f"mask must be one of {_MASKS}; got {mask!r}.")
-        self.conditioner = conditioner
         self.mask = mask
         self.swap = swap
 
@@ -79,15 +78,9 @@ class CouplingLayer(FlowLayer):
     def get_config(self):
         return {
             **super().get_config(),
-            "conditioner": keras.saving.serialize_keras_object(self.conditioner),
             "mask": self.mask,
             "swap": self.swap,
         }
-
-    @classmethod
-    def from_config(cls, config):
-        conditioner = keras.saving.deserialize_keras_object(config["conditioner"])
-        return cls(**{**config, "conditioner": conditioner})
 
 
 @keras.saving.register_keras_serializable("flowzoo")
@@ -123,7 +116,7 @@ class AffineCoupling(CouplingLayer):
         shift, log_scale = parameters, None
         if self.scale_bound:
             shift, raw = tf.split(parameters, 2, axis=-1)
-            log_scale = self.scale_bound * tf.tanh(raw / self.scale_bound)
+            log_scale = bounded_log_scale(raw, self.scale_bound)
         return Affine(shift, log_scale, event_shape, dtype=self.variable_dtype)
 
     def get_config(self):

@@ -7,7 +7,7 @@ import math
 import keras
 import tensorflow as tf
 
-from flowzoo.bijectors import Affine
+from flowzoo.bijectors import Affine, bounded_log_scale
 from flowzoo.layers.base import FlowLayer
 
 
@@ -56,7 +56,7 @@ class LearnedPrior(FlowLayer):
             tf.reshape(part, tf.concat([batch, self.event_shape], axis=0))
             for part in tf.split(parameters, 2, axis=-1)
         )
-        log_scale = self.scale_bound * tf.tanh(raw / self.scale_bound)
+        log_scale = bounded_log_scale(raw, self.scale_bound)
         return Affine(shift, log_scale, self.event_shape, dtype=self.variable_dtype, name=self.name)
 
     def get_config(self):

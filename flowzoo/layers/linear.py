@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import scipy.linalg
 import tensorflow as tf
 
 from flowzoo.bijectors import Linear
@@ -91,10 +92,8 @@ def _rotation(size, seed):
 
 def _lu(matrix):
     """Packed factors with partial pivoting, and the order of rows: ``matrix[order] = L @ U``."""
-    packed, order = matrix.copy(), np.arange(len(matrix))
-    for i in range(len(matrix)):
-        rows = [i, i + int(np.argmax(np.abs(packed[i:, i])))]
-        packed[rows], order[rows] = packed[rows[::-1]], order[rows[::-1]]
-        packed[i + 1 :, i] /= packed[i, i]
-        packed[i + 1 :, i + 1 :] -= np.outer(packed[i + 1 :, i], packed[i, i + 1 :])
+    packed, pivots = scipy.linalg.lu_factor(matrix)
+    order = np.arange(len(matrix))
+    for row, pivot in enumerate(pivots):
+        order[[row, pivot]] = order[[pivot, row]]
     return packed, order

@@ -5,18 +5,24 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from flowzoo.bijectors import Affine, FusedBijector, MaskedAutoregressive, RationalQuadraticSpline
+from flowzoo.bijectors import (
+    Affine,
+    FusedBijector,
+    MaskedAutoregressive,
+    RationalQuadraticSpline,
+    bounded_log_scale,
+)
 from flowzoo.bijectors.masked_autoregressive import INVERSES
-from flowzoo.conditioners import MADE
-from flowzoo.layers.base import FlowLayer
+from flowzoo.conditioners import StepwiseConditioner
+from flowzoo.layers.conditioned import ConditionedLayer
 from flowzoo.layers.spline import check_spline
 
 
-class AutoregressiveLayer(FlowLayer):
-    """Column i is mapped by what a MADE says of the columns before it; subclasses say how.
+class AutoregressiveLayer(ConditionedLayer):
+    """Maps column i with parameters that a conditioner computes from the columns before it.
 
     Args:
-        conditioner: A `MADE`.
+        conditioner: A `StepwiseConditioner`, for example a `MADE`.
         conditions_on: "data" is MAF's layer (Papamakarios et al. 2017): densities take one pass. "latent" is
             IAF's (Kingma et al. 2016): samples do.
         inverse: How the other direction runs: "incremental" (about one pass as well), "jacobi" or
@@ -25,17 +31,16 @@ class AutoregressiveLayer(FlowLayer):
 
     def __init__(
         self,
-        conditioner: MADE,
+        conditioner: StepwiseConditioner,
         conditions_on: str = "data",
         inverse: str = "incremental",
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(conditioner, **kwargs)
         if conditions_on not in ("data", "latent"):
             raise ValueError(f"conditions_on must be 'data' or 'latent'; got {conditions_on!r}.")
         if inverse not in INVERSES:
             raise ValueError(f"inverse must be one of {INVERSES}; got {inverse!r}.")
-        self.conditioner = conditioner
         self.conditions_on = conditions_on
         self.inverse = inverse
 
@@ -77,15 +82,9 @@ class AutoregressiveLayer(FlowLayer):
     def get_config(self):
         return {
             **super().get_config(),
-            "conditioner": keras.saving.serialize_keras_object(self.conditioner),
             "conditions_on": self.conditions_on,
             "inverse": self.inverse,
         }
-
-    @classmethod
-    def from_config(cls, config):
-        conditioner = keras.saving.deserialize_keras_object(config["conditioner"])
-        return cls(**{**config, "conditioner": conditioner})
 
 
 @keras.saving.register_keras_serializable("flowzoo")
@@ -93,7 +92,7 @@ class AffineAutoregressive(AutoregressiveLayer):
     """``x_i = z_i exp(s_i) + t_i``, s and t from the columns before i.
 
     Args:
-        conditioner: A `MADE`.
+        conditioner: A `StepwiseConditioner`, for example a `MADE`.
         conditions_on: "data" (MAF) or "latent" (IAF).
         inverse: "incremental", "jacobi" or "sequential".
         scale_bound: Bound of s, symmetric, by a tanh.
@@ -101,7 +100,7 @@ class AffineAutoregressive(AutoregressiveLayer):
 
     def __init__(
         self,
-        conditioner: MADE,
+        conditioner: StepwiseConditioner,
         conditions_on: str = "data",
         inverse: str = "incremental",
         scale_bound: float = 3.0,
@@ -118,7 +117,7 @@ class AffineAutoregressive(AutoregressiveLayer):
 
     def transformer(self, parameters, event_shape):
         shift, raw = tf.unstack(parameters, axis=-2)
-        log_scale = self.scale_bound * tf.tanh(raw / self.scale_bound)
+        log_scale = bounded_log_scale(raw, self.scale_bound)
         return Affine(shift, log_scale, event_shape, dtype=self.variable_dtype)
 
     def get_config(self):
@@ -130,7 +129,7 @@ class SplineAutoregressive(AutoregressiveLayer):
     """A rational-quadratic spline for each column, its knots from the columns before (Durkan et al. 2019).
 
     Args:
-        conditioner: A `MADE`.
+        conditioner: A `StepwiseConditioner`, for example a `MADE`.
         conditions_on: "data" (densities take one pass) or "latent" (samples do).
         inverse: "incremental", "jacobi" or "sequential".
         bins: Of each spline.
@@ -139,7 +138,7 @@ class SplineAutoregressive(AutoregressiveLayer):
 
     def __init__(
         self,
-        conditioner: MADE,
+        conditioner: StepwiseConditioner,
         conditions_on: str = "data",
         inverse: str = "incremental",
         bins: int = 8,

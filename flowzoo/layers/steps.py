@@ -7,10 +7,10 @@ import tensorflow as tf
 
 from flowzoo.bijectors.planar import CLOSED
 from flowzoo.conditioners import Conditioner
-from flowzoo.layers.base import FlowLayer
+from flowzoo.layers.conditioned import ConditionedLayer
 
 
-class Steps(FlowLayer):
+class Steps(ConditionedLayer):
     """K maps of vectors, one after the other, whose parameters are few: `Planar` and `Radial`.
 
     All steps share a weight for each kind of parameter, and one conditioner: at few dimensions, calls cost
@@ -26,14 +26,13 @@ class Steps(FlowLayer):
     def __init__(
         self, steps: int = 1, closed: str = "inverse", conditioner: Conditioner | None = None, **kwargs
     ):
-        super().__init__(**kwargs)
+        super().__init__(conditioner, **kwargs)
         if steps < 1:
             raise ValueError(f"steps must be at least 1; got {steps}.")
         if closed not in CLOSED:
             raise ValueError(f"closed must be one of {CLOSED}; got {closed!r}.")
         self.steps = steps
         self.closed = closed
-        self.conditioner = conditioner
 
     def parameter_weights(self, size: int) -> dict[str, tuple[int, keras.initializers.Initializer]]:
         """Width of one step's part, and initializer, of each weight, for vectors of `size`."""
@@ -70,15 +69,4 @@ class Steps(FlowLayer):
         ]
 
     def get_config(self):
-        conditioner = self.conditioner
-        return {
-            **super().get_config(),
-            "steps": self.steps,
-            "closed": self.closed,
-            "conditioner": None if conditioner is None else keras.saving.serialize_keras_object(conditioner),
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        conditioner = keras.saving.deserialize_keras_object(config["conditioner"])
-        return cls(**{**config, "conditioner": conditioner})
+        return {**super().get_config(), "steps": self.steps, "closed": self.closed}

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from flowzoo import conditioners
-from flowzoo.conditioners.residual_mlp import check_residual_widths
 
 
 def vector_network(
@@ -25,7 +24,7 @@ def vector_network(
     """
     if not residual:
         return conditioners.MLP(hidden_units, **network)
-    check_residual_widths(hidden_units)
+    conditioners.check_residual_widths(hidden_units)
     if network.pop("weight_norm", False):
         raise ValueError("weight_norm is an option of plain conditioners; leave residual or weight_norm out.")
     return conditioners.ResidualMLP(hidden_units[0], len(hidden_units) // 2, **network)

@@ -13,6 +13,7 @@ import numpy as np
 
 from flowzoo.flow import Flow
 from flowzoo.storage import files
+from flowzoo.storage.versions import version_directories
 
 LAST, BEST, STATE = "last.weights.h5", "best.npz", "state.json"
 
@@ -123,8 +124,7 @@ class Checkpoint(keras.callbacks.Callback):
     def _newest(self):
         if not self._directory.is_dir():
             return None
-        numbered = [path for path in self._directory.iterdir() if path.name.isdecimal()]
-        return max(numbered, key=lambda path: int(path.name), default=None)
+        return next(reversed(version_directories(self._directory)), None)
 
 
 def _link(source, target):

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Any, Literal
 
 import pydantic
 import yaml
 
+from flowzoo.models._registry import find_entry, list_models
 from flowzoo.utils.suggestions import did_you_mean
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML whose floats are those that people write: PyYAML alone takes 1e-3 for a word."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
+from flowzoo.utils.yaml_values import parse_yaml
 
 
 class _Section(pydantic.BaseModel):
@@ -43,6 +35,17 @@ class ModelConfig(_Section):
     name: str
     context_shape: list[int] | None = None
     options: dict[str, Any] = {}
+
+    @pydantic.model_validator(mode="after")
+    def _upgrade(self) -> ModelConfig:
+        """Replaces the option names of earlier versions, so that old recipes and runs stay valid."""
+        if self.name in list_models():
+            entry = find_entry(self.name)
+            if entry.upgrade is not None:
+                upgraded = entry.upgrade(dict(self.options), None)
+                self.options.clear()
+                self.options.update(upgraded)
+        return self
 
 
 class DataConfig(_Section):
@@ -189,14 +192,6 @@ def load_config(path: str | os.PathLike, overrides: list[str] | tuple[str, ...] 
         return ZooConfig.model_validate(content)
     except pydantic.ValidationError as error:
         raise ValueError(f"{path}: {_explain(error.errors()[0])}") from None
-
-
-def parse_yaml(text: str, where: str) -> Any:
-    """A YAML value; a ValueError says where it is wrong."""
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def dump_config(config: ZooConfig) -> str:

@@ -9,6 +9,8 @@ import keras
 import rich.console
 import rich.progress
 
+from flowzoo.utils.metrics import main_metric
+
 # Seconds between two looks of the bar.
 _EVERY = 0.2
 
@@ -49,7 +51,7 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Takes the names of the metric and of its unit."""
-        self._metric, self._unit = ("bits_per_dim", "bits/dim") if self.model.is_image else ("nll", "nats")
+        self._metric, self._unit = main_metric({metric.name: metric for metric in self.model.metrics})
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Starts the bar with the first epoch."""

@@ -15,6 +15,7 @@ try:
 except ImportError as error:
     raise ImportError("flowzoo.scoring.beam needs Apache Beam: pip install 'flowzoo[beam]'.") from error
 
+from flowzoo.storage.versions import version_numbers
 from flowzoo.utils.validation import check_context_presence, check_event_shape
 
 # Rows at a time. More gain nothing: by then a call costs little beside the rows.
@@ -156,7 +157,7 @@ def _version_directory(model_dir: str) -> str:
     if exists(os.path.join(model_dir, "saved_model.pb")):
         return model_dir
     names = tf.io.gfile.listdir(model_dir) if exists(model_dir) else []
-    versions = [int(name.rstrip("/")) for name in names if name.rstrip("/").isdecimal()]
+    versions = version_numbers(names)
     if not versions:
         raise ValueError(f"{model_dir} holds no exported version: flow.export writes {model_dir}/1.")
-    return os.path.join(model_dir, str(max(versions)))
+    return os.path.join(model_dir, str(versions[-1]))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from flowzoo.storage import files
 from flowzoo.storage.registry import CARD, CONFIG, FORMAT, INDEX, METADATA, WEIGHTS, describe_preset
+from flowzoo.utils.metrics import with_error
 from flowzoo.zoo.card import card, duration, published
-from flowzoo.zoo.metric import with_error
 
 HEAD = """# The zoo
 

@@ -7,7 +7,7 @@ import yaml
 from flowzoo.models._registry import ModelInfo, model_info
 from flowzoo.recipes.config import ZooConfig
 from flowzoo.storage.registry import PICTURE, WEIGHTS
-from flowzoo.zoo.metric import metric_of, with_error
+from flowzoo.utils.metrics import main_metric, with_error
 
 PARTS = ("train", "validation", "test")
 
@@ -42,7 +42,7 @@ def card(config: dict, metadata: dict) -> str:
 
 def published(metadata: dict) -> str:
     """The published number and where it stands; of a toy density its entropy."""
-    words, (_, unit) = metadata["recipe"]["card"], metric_of(metadata["test"])
+    words, (_, unit) = metadata["recipe"]["card"], main_metric(metadata["test"])
     if words["published"] is not None:
         return f"{words['published']:g} {unit} ({words['published_source']})"
     if "entropy" in metadata["data"]:

@@ -33,9 +33,9 @@ from flowzoo.storage.registry import (
     describe_preset,
     parse_index,
 )
+from flowzoo.utils.metrics import main_metric
 from flowzoo.zoo.building import build
 from flowzoo.zoo.card import card
-from flowzoo.zoo.metric import metric_of
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -121,7 +121,7 @@ def publish(
 
 def agree(one: dict, other: dict) -> bool:
     """Whether two results of `evaluate` are the same measurement, but for rounding."""
-    key, _ = metric_of(one)
+    key, _ = main_metric(one)
     near = abs(one[key] - other[key]) < TOLERANCE + 1e-5 * abs(other[key])
     return one["rows"] == other["rows"] and near
 
@@ -168,7 +168,7 @@ def _halve(flow: Flow, test: tf.data.Dataset, path: Path, measured: dict) -> tup
         if not _copy_as_half(path, half):
             return "float32", measured
         flow.load_weights(half)
-        after, key = _evaluate_or_nan(flow, test, measured), metric_of(measured)[0]
+        after, key = _evaluate_or_nan(flow, test, measured), main_metric(measured)[0]
         if abs(after[key] - measured[key]) < TOLERANCE:
             os.replace(half, path)
             return "float16", after

@@ -33,7 +33,7 @@ def test_model_is_nothing_of_that(tmp_path):
         common.load_flow("nope")
     with pytest.raises(ValueError, match=r"There is no file nope\.keras"):
         common.load_flow("nope.keras")
-    with pytest.raises(ValueError, match="is no preset"):
+    with pytest.raises(ValueError, match="is not a preset"):
         common.load_flow(str(tmp_path))
 
 
@@ -74,7 +74,7 @@ def test_options_that_are_no_pairs(pair):
 def test_model_and_options_are_checked_by_name():
     common.check_model("realnvp", {"steps": 3, "pixel_levels": 17, "dequantize": 1.0})
     with pytest.raises(ValueError, match="Did you mean 'steps'"):
-        common.check_model("realnvp", {"copulings": 3})
+        common.check_model("realnvp", {"setps": 3})
     with pytest.raises(ValueError, match="Did you mean 'realnvp'"):
         common.check_model("relnvp", {})
 

@@ -96,7 +96,7 @@ def test_batch_sizes(rows, is_image, size):
         (["rows.csv", "--columns", "height,wieght"], "Did you mean 'weight'"),
         (["rows.csv", "--columns", "height,,weight"], "--columns wants names"),
         (["rows.csv", "--model", "relnvp"], "Did you mean 'realnvp'?"),
-        (["rows.csv", "--option", "coupling=3"], "Did you mean 'steps'?"),
+        (["rows.csv", "--option", "stpes=3"], "Did you mean 'steps'?"),
         (["rows.csv", "--option", "couplings"], "--option wants key=value"),
         (["rows.csv", "--batch-size", "1000"], "is more than the 1"),
         (["two_moons", "--columns", "a,b"], "Columns are chosen of files"),

@@ -20,4 +20,4 @@ def test_unknown_name(fail):
 
 
 def test_directory_without_preset(fail, tmp_path):
-    assert "is no preset" in fail("info", tmp_path)
+    assert "is not a preset" in fail("info", tmp_path)

@@ -53,7 +53,7 @@ def test_a_finished_run_is_told_and_not_run_again(succeed, recipe, tmp_path):
         ("training.epochs", "An override looks like"),
         ("training.epochs=0", "'training.epochs'"),
         ("model.name=relnvp", "Did you mean 'realnvp'?"),
-        ("model.options.coupling=1", "Did you mean 'steps'?"),
+        ("model.options.stpes=1", "Did you mean 'steps'?"),
         ("data.source=two_mons", "Did you mean 'two_moons'?"),
     ],
 )

@@ -50,7 +50,7 @@ def test_blocks_cover_all_outputs_and_leave_out_what_no_output_sees():
         assert not any(mask[inputs:, begin:end].any() for begin, end, inputs in blocks)
     wide = sum((end - begin) * inputs for begin, end, inputs in network.network.blocks[1])
     assert wide <= 0.65 * 512 * 512
-    assert [len(blocks) for blocks in made(21, 128).blocks] == [1, 1, 1]
+    assert [len(blocks) for blocks in made(21, 128).network.blocks] == [1, 1, 1]
 
 
 def test_hidden_units_start_spread_out_by_the_inputs_that_they_see():

@@ -51,7 +51,9 @@ def test_loading_gives_the_same_flow(flow, directory, rng):
     loaded.use_xla = False
     x, context = rng.normal(5, 3, (4, 2)), rng.normal(size=(4, 3))
     np.testing.assert_array_equal(loaded.log_prob(x, context), flow.log_prob(x, context))
-    np.testing.assert_array_equal(loaded.sample(context=context, seed=0), flow.sample(context=context, seed=0))
+    np.testing.assert_array_equal(
+        loaded.sample(context=context, seed=0), flow.sample(context=context, seed=0)
+    )
     assert loaded.options == flow.options
     assert float(loaded.adapted.numpy()) == 1.0
 

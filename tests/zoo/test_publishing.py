@@ -163,7 +163,7 @@ def test_a_name_that_leads_elsewhere(copy, tmp_path):
 def test_a_run_of_the_same_name_is_not_replaced(copy):
     """`flowzoo zoo publish runs/tiny_moons --to runs`."""
     run = copy.rename(copy.with_name("tiny_moons"))
-    with pytest.raises(ValueError, match="tiny_moons exists and is no preset"):
+    with pytest.raises(ValueError, match="tiny_moons exists and is not a preset"):
         publish(run, run.parent, download=False)
     assert (run / "metrics.json").is_file()
 
