@@ -6,14 +6,15 @@ import re
 import shlex
 import types
 
-# What a message of the library says, as options of fit, evaluate and score, and as `--set` of train.
-_LIST, _NAME, _NONE = r"columns=\[([^]]+)\]", r"columns='([^']+)'", r"columns=()(?![\w\['])"
-_WORDS = (
-    *[(pattern, "--columns", "data.columns=[{}]") for pattern in (_LIST, _NAME)],
-    (_NONE, "--columns", "data.columns"),
-    (r"missing='(\w+)'", "--missing", "data.missing={}"),
-    (r"create_model\(\.\.\., (dequantize=(?:\[[^]]*\]|[^])\s]+))\)", "--option", "model.options.{}"),
-)
+from flowzoo.utils.messages import Argument, Message
+
+# Where a recipe has an argument, and the option of the commands that take data.
+_KEYS = {
+    "columns": ("data.columns", "--columns"),
+    "missing": ("data.missing", "--missing"),
+    "dequantize": ("model.options.dequantize", None),
+    "preprocessing": ("model.options.preprocessing", None),
+}
 
 
 def is_users_mistake(error: BaseException) -> bool:
@@ -28,15 +29,20 @@ def is_users_mistake(error: BaseException) -> bool:
     return isinstance(error, TypeError | KeyError | RuntimeError) and _raised_by_flowzoo(error)
 
 
-def one_line(error: BaseException) -> str:
-    """What the error says, on one line."""
+def one_line(error: BaseException, command: str | None = None) -> str:
+    """What the error says, on one line, with its arguments as options of a command.
+
+    Args:
+        error: The error.
+        command: Name of the command; None for Python's words.
+    """
     if isinstance(error, FileExistsError) and error.filename is not None:
         return f"{error.filename} is in the way: it exists and is not a directory."
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, KeyError):
         return f"there is no {error}"
-    text = str(error).strip() or type(error).__name__
+    text = message_for(command, error.args[0] if error.args else "").strip() or type(error).__name__
     if text.startswith("in user code:"):
         # AutoGraph wraps an error that is raised while tracing in a traceback of its own.
         text = re.sub(r"^\w+: ", "", text.splitlines()[-1].strip())
@@ -44,28 +50,37 @@ def one_line(error: BaseException) -> str:
     return " ".join(text.split()) + hint
 
 
-def in_words_of(command: str | None, text: str) -> str:
-    """A message with a command's options in the place of the library's arguments.
+def message_for(command: str | None, message: object) -> str:
+    """A message with its arguments as options of a command; other messages as they are.
 
     Example:
-        >>> in_words_of("fit", "Choose others: columns=['speed', 'torque'].")
-        'Choose others: --columns speed,torque.'
+        >>> message_for("fit", Message("Choose {some}.", some=Argument("columns", ["speed", "torque"])))
+        'Choose --columns speed,torque.'
     """
-    if command not in ("train", "fit", "evaluate", "score"):
-        return text
+    if not isinstance(message, Message) or command not in ("train", "fit", "evaluate", "score"):
+        return str(message)
+    return message.spelled(lambda argument: _option(command, argument))
 
-    def option(name, key):
-        def shown(match):
-            value = match[1].replace("'", "").replace(", ", ",")
-            if command == "train":
-                return f"--set {shlex.quote(key.format(value))}"
-            return f"{name} {shlex.quote(value)}" if value else name
 
-        return shown
+def _option(command: str, argument: Argument) -> str:
+    """An argument as an option of a command."""
+    key, option = _KEYS[argument.name]
+    value = "" if argument.value is None else _typed(argument.value)
+    if command == "train":
+        if argument.name == "columns" and isinstance(argument.value, str):
+            value = f"[{value}]"
+        return f"--set {shlex.quote(f'{key}={value}' if value else key)}"
+    if option is None:
+        return f"--option {shlex.quote(f'{argument.name}={value}' if value else argument.name)}"
+    value = value.removeprefix("[").removesuffix("]")
+    return f"{option} {shlex.quote(value)}" if value else option
 
-    for pattern, name, key in _WORDS:
-        text = re.sub(pattern, option(name, key), text)
-    return text
+
+def _typed(value: object) -> str:
+    """A value as it is typed in a shell: ``[a,b]``, ``0.5``, ``drop``."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_typed, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _raised_by_flowzoo(error: BaseException) -> bool:

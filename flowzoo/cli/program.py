@@ -28,7 +28,7 @@ from flowzoo.cli import (
     zoo,
 )
 from flowzoo.cli.console import RICH_HELP, complain, examples
-from flowzoo.cli.errors import in_words_of, is_users_mistake, one_line
+from flowzoo.cli.errors import is_users_mistake, message_for, one_line
 
 # Typer 0.29 brings its own copy of click; this finds the base class of usage errors in either.
 _ClickException: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
@@ -65,7 +65,7 @@ class _Program(TyperGroup):
             except Exception as error:
                 if ctx.params.get("debug") or not is_users_mistake(error):
                     raise
-                complain("error", in_words_of(ctx.invoked_subcommand, one_line(error)))
+                complain("error", one_line(error, ctx.invoked_subcommand))
                 raise typer.Exit(MISTAKE) from None
 
 
@@ -164,7 +164,7 @@ def _shows_warnings(ctx: Any) -> Callable[..., None]:
 
     def show(message: Any, category: Any, filename: str, *_: Any, **__: Any) -> None:
         if Path(filename).is_relative_to(Path(__file__).parents[1]):
-            text = " ".join(str(message).split())
-            complain("warning", in_words_of(ctx.invoked_subcommand, text))
+            text = message.args[0] if isinstance(message, Warning) and message.args else message
+            complain("warning", " ".join(message_for(ctx.invoked_subcommand, text).split()))
 
     return show

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from flowzoo.data.moments import Moments
+from flowzoo.utils.messages import Argument, Message
 
 # Shares of the sampled rows from which on a warning is worth its words.
 TIED = 0.1
@@ -39,9 +40,11 @@ def complaints(moments: Moments, rows: np.ndarray, steps: np.ndarray, float32: b
     return [complaint for complaint in found if complaint]
 
 
-_WHOLE_IMAGES = (
-    "x holds whole numbers only, near which a density can grow without bound: say so with "
-    "create_model(..., dequantize=1.0), or preprocessing='pixels'."
+_WHOLE_IMAGES = Message(
+    "x holds whole numbers only, near which a density can grow without bound: say so with {step}, or with "
+    "{pixels}.",
+    step=Argument("dequantize", 1.0),
+    pixels=Argument("preprocessing", "pixels"),
 )
 
 
@@ -52,7 +55,11 @@ def _about_ties(ties: list[str], suggested: list[float], steps: np.ndarray) -> s
     told = f"x has ties, near which a density can grow without bound: {'; '.join(shown)}."
     if suggested == steps.tolist():
         return told
-    return f"{told} Say so with create_model(..., dequantize={_show(suggested)}): steps, 0 for none."
+    # One number where all columns have one step.
+    value = suggested if len(set(suggested)) > 1 else suggested[0]
+    return Message(
+        "{told} Say so with {argument}: steps, 0 for none.", told=told, argument=Argument("dequantize", value)
+    )
 
 
 def _about_copies(share: float, steps: np.ndarray) -> str:
@@ -125,9 +132,3 @@ def _step(values: np.ndarray) -> float:
     gap = float(np.diff(values.astype(np.float64)).min())
     short = float(f"{gap:.2g}")
     return short if abs(short - gap) <= 1e-3 * gap + noise else gap
-
-
-def _show(steps: list[float]) -> str:
-    if len(set(steps)) == 1:
-        return f"{steps[0]:g}"
-    return f"[{', '.join(f'{step:g}' for step in steps)}]"

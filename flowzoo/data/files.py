@@ -15,6 +15,7 @@ import numpy as np
 from flowzoo.data.formats import format_of, reader_of
 from flowzoo.data.formats.columns import Columns
 from flowzoo.data.source import Chunk, Source
+from flowzoo.utils.messages import Argument, Message
 
 Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -161,8 +162,15 @@ def _check_alike(file: Path, source: Source, first_file: Path, first: Source) ->
         lacks = [c for c in first.columns if c not in source.columns]
         adds = [c for c in source.columns if c not in first.columns]
         raise ValueError(
-            f"{file} has other columns than {first_file}: it lacks {lacks or 'none'} and adds "
-            f"{adds or 'none'}. Choose common ones with columns=."
+            Message(
+                "{file} has other columns than {first}: it lacks {lacks} and adds {adds}. Choose common ones "
+                "with {columns}.",
+                file=file,
+                first=first_file,
+                lacks=lacks or "none",
+                adds=adds or "none",
+                columns=Argument("columns"),
+            )
         )
     if (source.event_shape, source.dtype) != (first.event_shape, first.dtype):
         raise ValueError(

@@ -13,6 +13,7 @@ from flowzoo.data.catalog import list_datasets, open_dataset
 from flowzoo.data.formats.columns import Columns
 from flowzoo.data.source import Source
 from flowzoo.data.split import Missing, RowFilter, check_split, column_means
+from flowzoo.utils.messages import Argument, Message
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -121,7 +122,13 @@ def _open_name(
     download: bool,
 ) -> Source:
     if columns is not None:
-        raise ValueError(f"columns= is for files; {name!r} is a data set of the catalog.")
+        raise ValueError(
+            Message(
+                "{columns} is for files; {name!r} is a data set of the catalog.",
+                columns=Argument("columns"),
+                name=name,
+            )
+        )
     if isinstance(labels, str):
         raise ValueError(f"labels={labels!r} is for files; for {name!r} it is True or False.")
     directory = None if data_dir is None else Path(data_dir).expanduser()

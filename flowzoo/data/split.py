@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from flowzoo.data.source import Chunk
+from flowzoo.utils.messages import Argument, Message
 
 Missing = Literal["error", "drop", "mean"]
 
@@ -119,15 +120,26 @@ class RowFilter:
         if len(counts) > 5:
             where += f" and {len(counts) - 5} more columns"
         if self.missing == "mean":
-            return (
-                f"{self.name}: {bad_rows} of {rows} rows have infinite values{where}, or ones too large for "
-                "float32; they are not missing, and not filled in. Mend them, or leave those rows out with "
-                "missing='drop'."
+            return Message(
+                "{name}: {bad} of {rows} rows have infinite values{where}, or values too large for float32; "
+                "these are not missing, so they are not filled in. Correct them, or drop these rows with "
+                "{drop}.",
+                name=self.name,
+                bad=bad_rows,
+                rows=rows,
+                where=where,
+                drop=Argument("missing", "drop"),
             )
-        return (
-            f"{self.name}: {bad_rows} of {rows} rows have missing or infinite values{where}. "
-            "Fill them in, choose other columns with columns=, leave those rows out with missing='drop', or "
-            "put the column's mean with missing='mean'."
+        return Message(
+            "{name}: {bad} of {rows} rows have missing or infinite values{where}. Fill them in, choose other "
+            "columns with {columns}, drop these rows with {drop}, or fill in the column's mean with {mean}.",
+            name=self.name,
+            bad=bad_rows,
+            rows=rows,
+            where=where,
+            columns=Argument("columns"),
+            drop=Argument("missing", "drop"),
+            mean=Argument("missing", "mean"),
         )
 
 
@@ -150,7 +162,14 @@ def column_means(chunks: Iterator[Chunk], columns: tuple[str, ...], name: str) -
     empty = np.flatnonzero(np.ravel(count) == 0)
     if len(empty):
         found = f"column {columns[empty[0]]!r}" if columns else "a column"
-        raise ValueError(f"{name}: {found} has no value in the training rows; leave it out with columns=.")
+        raise ValueError(
+            Message(
+                "{name}: {found} has no value in the training rows; leave it out with {columns}.",
+                name=name,
+                found=found,
+                columns=Argument("columns"),
+            )
+        )
     means: np.ndarray = np.asarray(total / count, np.float32)
     return means
 

@@ -1,13 +1,13 @@
-"""Checks of what users hand in: shapes, types and values, each with one clear message.
+"""Checks of arguments: shapes, types and values, each with one clear message.
 
-TensorFlow is imported where tensors are made: the client, which needs none, checks with the same words.
+TensorFlow is imported where tensors are made: the client, which does not need it, checks with the same words.
 """
 
 from __future__ import annotations
 
 import math
 import operator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-def as_rows(value, event_shape: tuple, dtype: str, argument: str) -> tf.Tensor:
+def as_rows(value: Any, event_shape: tuple, dtype: str, argument: str) -> tf.Tensor:
     """`value` as a tensor ``[N, *event_shape]`` of the given floating dtype.
 
     Raises:
@@ -34,33 +34,33 @@ def as_rows(value, event_shape: tuple, dtype: str, argument: str) -> tf.Tensor:
     return tensor if tensor.dtype.name == dtype else tf.cast(tensor, dtype)
 
 
-def check_event_shape(shape, event_shape: tuple, argument: str) -> None:
+def check_event_shape(shape: Any, event_shape: tuple, argument: str) -> None:
     """Raises a ValueError unless `shape` is ``(rows, *event_shape)`` as far as it is known."""
-    wanted = (None, *event_shape)
-    if getattr(shape, "rank", 0) is None:  # A tf.TensorShape that knows nothing.
+    expected = (None, *event_shape)
+    if getattr(shape, "rank", 0) is None:  # A tf.TensorShape of unknown rank.
         return
     got = tuple(shape)
-    if _fits(got, wanted):
+    if _fits(got, expected):
         return
     hint = ""
     if _fits(got, event_shape):
         hint = f" This is one row without a batch axis: pass {argument}[None], or batch the dataset."
-    elif len(got) == len(wanted) - 1 and event_shape[-1] == 1:
+    elif len(got) == len(expected) - 1 and event_shape[-1] == 1:
         hint = f" The channel axis is missing: pass {argument}[..., None]."
-    raise ValueError(f"{argument} must have shape {show_shape(wanted)}; got {show_shape(got)}.{hint}")
+    raise ValueError(f"{argument} must have shape {show_shape(expected)}; got {show_shape(got)}.{hint}")
 
 
-def as_context(context, context_shape: tuple | None, rows, dtype: str) -> tf.Tensor | None:
-    """`context` as ``[N, size]``; a single vector counts for every row.
+def as_context(context: Any, context_shape: tuple | None, rows: Any, dtype: str) -> tf.Tensor | None:
+    """`context` as ``[N, size]``; a single vector is repeated for every row.
 
     Args:
-        context: What the user gave, or None.
-        context_shape: What the flow wants, or None.
+        context: What the user passed, or None.
+        context_shape: The shape that the flow expects, or None.
         rows: Number of rows (an int, or None where unknown).
         dtype: Floating dtype.
 
     Raises:
-        ValueError: If one is given and none expected, or the reverse, or the shapes do not fit.
+        ValueError: If a context is given and none expected, or the reverse, or the shapes do not fit.
     """
     import tensorflow as tf
 
@@ -69,6 +69,8 @@ def as_context(context, context_shape: tuple | None, rows, dtype: str) -> tf.Ten
         return None
     tensor = _as_tensor(context, "context")
     if tensor.shape.rank == len(context_shape) and rows is not None:
+        # Before it is repeated for every row, which a wrong size would turn into a huge tensor.
+        check_event_shape((None, *tensor.shape), context_shape, "context")
         tensor = tf.repeat(tensor[None], rows, axis=0)
     tensor = as_rows(tensor, context_shape, dtype, "context")
     if rows is not None and tensor.shape[0] not in (None, rows):
@@ -80,7 +82,7 @@ def check_context_presence(given: bool, context_shape: tuple | None) -> None:
     """Raises a ValueError if a context is given to an unconditional flow, or missing."""
     if given and context_shape is None:
         raise ValueError(
-            "This flow takes no context, but one came (the second part of a pair counts as one). Pass x "
+            "This flow takes no context, but one was given (the second part of a pair counts as one). Pass x "
             "alone, for example dataset.map(lambda x, y: x), or create the flow with context_shape=."
         )
     if not given and context_shape is not None:
@@ -90,26 +92,26 @@ def check_context_presence(given: bool, context_shape: tuple | None) -> None:
         )
 
 
-def as_numbers(value, count: int, argument: str, whole: bool = False) -> np.ndarray:
+def as_numbers(value: Any, count: int, argument: str, whole: bool = False) -> np.ndarray:
     """`value` as one number or `count` of them.
 
     Raises:
         ValueError: If it is neither, or if the numbers are not whole where they must be.
     """
     numbers = np.asarray(value)
-    wanted = f"one {'whole ' if whole else ''}number or {count} of them"
+    expected = f"one {'whole ' if whole else ''}number or {count} of them"
     if numbers.dtype.kind not in ("iu" if whole else "iuf"):
-        raise ValueError(f"{argument} must be {wanted}; got {value!r}.")
+        raise ValueError(f"{argument} must be {expected}; got {value!r}.")
     if numbers.shape not in ((), (count,)):
-        raise ValueError(f"{argument} must be {wanted}; got shape {numbers.shape}.")
+        raise ValueError(f"{argument} must be {expected}; got shape {numbers.shape}.")
     return numbers
 
 
-def sample_count(n, context, context_shape: tuple | None, seed) -> int:
-    """How many samples are asked for, by `n` and by the rows of context and seed.
+def sample_count(n: Any, context: Any, context_shape: tuple | None, seed: Any) -> int:
+    """The number of samples, from `n` and from the rows of context and seed.
 
     Raises:
-        ValueError: If that is no whole number, more than one, or negative.
+        ValueError: If it is not a whole number, negative, or these disagree.
     """
     try:
         known = {"n": None if n is None else operator.index(n)}
@@ -128,23 +130,25 @@ def sample_count(n, context, context_shape: tuple | None, seed) -> int:
     return count
 
 
-def check_finite(rows, argument: str) -> None:
+def check_finite(rows: Any, argument: str) -> None:
     """Raises a ValueError that counts and locates NaN and infinity in eager rows ``[N, ...]``."""
     values = np.asarray(rows)
     bad = ~np.isfinite(values.reshape(len(values), math.prod(values.shape[1:])))
     if bad.any():
-        raise ValueError(nonfinite_message(argument, bad.any(1).sum(), len(values), bad))
+        raise ValueError(nonfinite_message(argument, int(bad.any(1).sum()), len(values), bad))
 
 
-def nonfinite_message(argument: str, bad_rows: int, rows: int, bad: np.ndarray, first=None) -> str:
-    """Names how many rows hold NaN or infinity, which one is the first, and in which columns.
+def nonfinite_message(
+    argument: str, bad_rows: int, rows: int, bad: np.ndarray, first: int | None = None
+) -> str:
+    """Says how many rows hold NaN or infinity, which one is the first, and in which columns.
 
     Args:
         argument: Name of the argument.
-        bad_rows: How many rows hold one.
-        rows: How many rows there are.
-        bad: Counts (or flags by row) for each column: ``[columns]`` or ``[rows, columns]``.
-        first: Index of the first bad row; found from flags by row if not given.
+        bad_rows: Number of rows with a bad value.
+        rows: Number of rows.
+        bad: Counts for each column ``[columns]``, or flags ``[rows, columns]``.
+        first: Index of the first bad row; found from the flags if not given.
     """
     if first is None:
         first = int(bad.any(1).argmax())
@@ -157,13 +161,13 @@ def nonfinite_message(argument: str, bad_rows: int, rows: int, bad: np.ndarray, 
     )
 
 
-def _fits(shape: tuple, wanted: tuple) -> bool:
+def _fits(shape: tuple, expected: tuple) -> bool:
     """Whether the sizes agree as far as they are known."""
-    pairs = zip(shape, wanted, strict=False)
-    return len(shape) == len(wanted) and all(None in pair or pair[0] == pair[1] for pair in pairs)
+    pairs = zip(shape, expected, strict=False)
+    return len(shape) == len(expected) and all(None in pair or pair[0] == pair[1] for pair in pairs)
 
 
-def _as_tensor(value, argument):
+def _as_tensor(value: Any, argument: str) -> tf.Tensor:
     import tensorflow as tf
 
     try:
@@ -175,7 +179,7 @@ def _as_tensor(value, argument):
         ) from None
 
 
-def show_shape(shape) -> str:
-    """A shape as messages have it: ``(N, 3)``, with N for any number."""
+def show_shape(shape: Any) -> str:
+    """A shape as messages show it: ``(N, 3)``, with N for any number."""
     sizes = ["N" if size is None else str(size) for size in shape]
     return f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"

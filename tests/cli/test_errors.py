@@ -1,9 +1,12 @@
 """Whose mistake an error is, and its one line."""
 
+import pickle
+
 import pytest
 
-from flowzoo.cli.errors import in_words_of, is_users_mistake, one_line
+from flowzoo.cli.errors import is_users_mistake, message_for, one_line
 from flowzoo.utils import validation
+from flowzoo.utils.messages import Argument, Message
 
 
 def raised(function, *arguments):
@@ -52,20 +55,36 @@ def test_autographs_wrapping_is_taken_off():
 
 
 @pytest.mark.parametrize(
-    ("python", "fit", "train"),
+    ("argument", "python", "fit", "train"),
     [
-        ("columns=['a', 'b c']", "--columns 'a,b c'", "--set 'data.columns=[a,b c]'"),
-        ("columns='a'", "--columns a", "--set 'data.columns=[a]'"),
-        ("choose with columns=, or", "choose with --columns, or", "choose with --set data.columns, or"),
-        ("missing='drop'", "--missing drop", "--set data.missing=drop"),
         (
-            "create_model(..., dequantize=[1, 0.5]): steps",
-            "--option 'dequantize=[1,0.5]': steps",
-            "--set 'model.options.dequantize=[1,0.5]': steps",
+            Argument("columns", ["a", "b c"]),
+            "columns=['a', 'b c']",
+            "--columns 'a,b c'",
+            "--set 'data.columns=[a,b c]'",
+        ),
+        (Argument("columns", "a"), "columns='a'", "--columns a", "--set 'data.columns=[a]'"),
+        (Argument("columns"), "columns=", "--columns", "--set data.columns"),
+        (Argument("missing", "drop"), "missing='drop'", "--missing drop", "--set data.missing=drop"),
+        (
+            Argument("dequantize", [1.0, 0.5]),
+            "create_model(..., dequantize=[1, 0.5])",
+            "--option 'dequantize=[1,0.5]'",
+            "--set 'model.options.dequantize=[1,0.5]'",
+        ),
+        (
+            Argument("dequantize"),
+            "create_model(..., dequantize=)",
+            "--option dequantize",
+            "--set model.options.dequantize",
         ),
     ],
 )
-def test_a_message_speaks_the_commands_language(python, fit, train):
-    assert in_words_of("fit", python) == fit
-    assert in_words_of("train", python) == train
-    assert in_words_of("export", python) == python
+def test_a_message_speaks_the_commands_language(argument, python, fit, train):
+    message = Message("Take {way}.", way=argument)
+    for error in (ValueError(message), pickle.loads(pickle.dumps(ValueError(message)))):
+        assert str(error) == f"Take {python}."
+        assert message_for("fit", error.args[0]) == f"Take {fit}."
+        assert message_for("train", error.args[0]) == f"Take {train}."
+        assert message_for("export", error.args[0]) == f"Take {python}."
+    assert one_line(ValueError(message), "fit").startswith(f"Take {fit}.")

@@ -97,11 +97,11 @@ def test_batch_sizes(rows, is_image, size):
         (["rows.csv", "--columns", "height,,weight"], "--columns wants names"),
         (["rows.csv", "--model", "relnvp"], "Did you mean 'realnvp'?"),
         (["rows.csv", "--option", "stpes=3"], "Did you mean 'steps'?"),
-        (["rows.csv", "--option", "couplings"], "--option wants key=value"),
+        (["rows.csv", "--option", "couplings"], "--option expects key=value"),
         (["rows.csv", "--batch-size", "1000"], "is more than the 1"),
         (["two_moons", "--columns", "a,b"], "Columns are chosen of files"),
         (["few.csv"], "a flow needs 32"),
-        (["holes.csv"], "leave those rows out with --missing drop"),
+        (["holes.csv"], "drop these rows with --missing drop"),
         (["words.csv"], "Choose others: --columns a."),
     ],
 )

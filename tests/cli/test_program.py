@@ -174,7 +174,8 @@ def test_warnings_of_flowzoo_are_one_line(capsys):
         warnings.simplefilter("always")
         warnings.showwarning = program._shows_warnings(SimpleNamespace(invoked_subcommand="fit"))
         warnings.warn_explicit("Columns hold\n whole numbers.", UserWarning, inside, 1)
-        warnings.warn_explicit("Say create_model(..., dequantize=[1, 0.5]).", UserWarning, inside, 1)
+        step = Message("Say {step}.", step=Argument("dequantize", [1.0, 0.5]))
+        warnings.warn_explicit(step, UserWarning, inside, 1)
         warnings.warn_explicit("not ours", UserWarning, "/elsewhere/keras/trainer.py", 1)
     assert capsys.readouterr().err.splitlines() == [
         "warning: Columns hold whole numbers.",

@@ -61,7 +61,7 @@ def test_no_context_is_none():
     ("context", "shape", "message"),
     [
         (None, (3,), r"conditional: pass a context of shape \(N, 3\)"),
-        (np.ones((4, 3)), None, "takes no context, but one came.*dataset.map"),
+        (np.ones((4, 3)), None, "takes no context, but one was given.*dataset.map"),
         (np.ones((4, 2)), (3,), r"context must have shape \(N, 3\); got \(4, 2\)"),
         (np.ones((5, 3)), (3,), "context has 5 rows and x has 4"),
         (np.full((4, 3), "a"), (3,), "context must hold numbers"),

@@ -12,6 +12,7 @@ import numpy as np
 
 from flowzoo.data.formats.columns import Columns, choose
 from flowzoo.data.source import Chunk, Source, array_source, blocks
+from flowzoo.utils.messages import Argument, Message
 from flowzoo.utils.suggestions import did_you_mean
 
 DATA_KEYS = ("X", "x")
@@ -160,7 +161,14 @@ def _layout(array: np.ndarray, columns: Columns, name: str) -> tuple[list[str], 
         )
     if array.ndim == 4:
         if columns is not None:
-            raise ValueError(f"{name} holds images {array.shape[1:]}; columns= is for tables.")
+            raise ValueError(
+                Message(
+                    "{name} holds images {shape}; {columns} is for tables.",
+                    name=name,
+                    shape=array.shape[1:],
+                    columns=Argument("columns"),
+                )
+            )
         return [], []
     names = [str(i) for i in range(1 if array.ndim == 1 else array.shape[1])]
     return names, choose(columns, names, name)
@@ -189,8 +197,12 @@ def _data_key(keys: Sequence[str], columns: Columns, name: str) -> str:
     if named or len(rest) == 1:
         return (named or rest)[0]
     raise ValueError(
-        f"{name} holds the arrays {', '.join(map(repr, keys)) or 'none'}; none is called 'X' or "
-        f"'x'. Name the one to read: columns={(rest or list(keys) or ['X'])[0]!r}."
+        Message(
+            "{name} holds the arrays {keys}; none is called 'X' or 'x'. Name the one to read: {columns}.",
+            name=name,
+            keys=", ".join(map(repr, keys)) or "none",
+            columns=Argument("columns", (rest or list(keys) or ["X"])[0]),
+        )
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from flowzoo.utils.messages import Argument, Message
 from flowzoo.utils.suggestions import did_you_mean
 
 Columns = str | int | Sequence[str | int] | None
@@ -41,7 +42,13 @@ def choose(columns: Columns, available: Sequence[str], name: str) -> list[int]:
     if not chosen:
         raise ValueError(f"{name}: columns is empty; name at least one, or leave it None for all.")
     if len(set(chosen)) < len(chosen):
-        raise ValueError(f"{name}: columns={wanted} names a column twice; such data have no density.")
+        raise ValueError(
+            Message(
+                "{name}: {columns} names a column twice; such data have no density.",
+                name=name,
+                columns=Argument("columns", wanted),
+            )
+        )
     return chosen
 
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from flowzoo.data.formats.columns import Columns, as_list, choose
 from flowzoo.data.source import Chunk, Source
+from flowzoo.utils.messages import Argument, Message
 from flowzoo.utils.suggestions import did_you_mean
 
 DELIMITERS = ",;\t|"
@@ -151,8 +152,14 @@ def _numeric_columns(
     for column in chosen if label is None else [*chosen, label]:
         if not _is_numeric(schema.field(column).type):
             raise ValueError(
-                f"{name}: column {column!r} has the type {schema.field(column).type}, not numbers. "
-                + (f"Choose others: columns={numeric}." if numeric else "No column holds numbers.")
+                Message(
+                    "{name}: column {column!r} has the type {type}, not numbers. "
+                    + ("Choose others: {columns}." if numeric else "No column holds numbers."),
+                    name=name,
+                    column=column,
+                    type=schema.field(column).type,
+                    columns=Argument("columns", numeric),
+                )
             )
     return chosen, label
 

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from flowzoo.data.formats.columns import Columns, as_list
 from flowzoo.data.formats.packed import Span, float_spans, packed_chunks
 from flowzoo.data.source import Chunk, Source
+from flowzoo.utils.messages import Argument, Message
 from flowzoo.utils.suggestions import did_you_mean
 
 
@@ -112,8 +113,13 @@ def _feature_names(
     names = [str(w) for w in wanted or []] or (["x"] if "x" in features else rest)
     if not names or (wanted is None and len(names) > 1):
         raise ValueError(
-            f"{name} holds the features {', '.join(map(repr, there)) or 'none'}: say which make "
-            "the row, columns='feature' or columns=['a', 'b']."
+            Message(
+                "{name} holds the features {there}: say which make the row, {one} or {several}.",
+                name=name,
+                there=", ".join(map(repr, there)) or "none",
+                one=Argument("columns", "feature"),
+                several=Argument("columns", ["a", "b"]),
+            )
         )
     if any(_size(features[feature]) == 0 for feature in names):
         raise ValueError(f"{name}: a feature of {names} is empty in the first record.")

@@ -10,6 +10,7 @@ import tensorflow_probability as tfp
 
 from flowzoo.data.moments import Moments
 from flowzoo.layers.base import FlowLayer
+from flowzoo.utils.messages import Argument, Message
 
 
 class Preprocessing(FlowLayer):
@@ -74,6 +75,11 @@ def check_columns_vary(moments: Moments) -> None:
     if len(constant):
         shown = ", ".join(f"{column} (always {moments.minimum.ravel()[column]:g})" for column in constant[:5])
         raise ValueError(
-            f"{len(constant)} column(s) of x never change: {shown}. A density there runs to infinity: drop "
-            "them, or say that the data are discrete with create_model(..., dequantize=)."
+            Message(
+                "{count} column(s) of x never change: {shown}. A density there runs to infinity: drop them, "
+                "or say that the data are discrete with {step}.",
+                count=len(constant),
+                shown=shown,
+                step=Argument("dequantize"),
+            )
         )

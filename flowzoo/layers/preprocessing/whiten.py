@@ -9,6 +9,7 @@ from flowzoo import bijectors
 from flowzoo.data.moments import Moments
 from flowzoo.layers.preprocessing.base import Preprocessing, check_columns_vary
 from flowzoo.layers.preprocessing.standardize import Standardize
+from flowzoo.utils.messages import Argument, Message
 
 
 @keras.saving.register_keras_serializable("flowzoo")
@@ -67,9 +68,14 @@ class Whiten(Preprocessing):
         if np.min(residual) < self._least:
             column = int(np.argmin(residual))
             raise ValueError(
-                f"Column {column} of x is a linear combination of columns before it: what it adds is "
-                f"{residual[column]:.1g} of its standard deviation. A density there runs to infinity: drop "
-                "the column, or say what step its values are rounded to with create_model(..., dequantize=)."
+                Message(
+                    "Column {column} of x is a linear combination of columns before it: what it adds is "
+                    "{share:.1g} of its standard deviation. A density there runs to infinity: drop the "
+                    "column, or say what step its values are rounded to with {step}.",
+                    column=column,
+                    share=residual[column],
+                    step=Argument("dequantize"),
+                )
             )
         inverse = np.linalg.inv(factor)
         scale = np.diag(inverse)
