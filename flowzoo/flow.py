@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 import os
-import random as python_random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -341,9 +340,8 @@ class Flow(DensityModel):
 def _fresh_seeds(n):
     """Seeds ``[n]`` that differ at each call."""
     if tf.executing_eagerly():
-        # Python's generator, as in Keras: `keras.utils.set_random_seed` seeds it.
-        return random.row_seeds(python_random.getrandbits(63), n)
-    # In a trace a number of Python's would be a constant.
+        return random.row_seeds(random.fresh_seed(), n)
+    # In a trace a seed from Python would be a constant.
     return tf.random.uniform([n], maxval=tf.int64.max, dtype=tf.int64)
 
 

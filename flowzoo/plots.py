@@ -1,4 +1,4 @@
-"""Pictures: grids of images, scatters of 2-D samples, densities, training curves."""
+"""Plots: image grids, scatter plots, histograms of columns and scores, training curves."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def save_image_grid(
 
     Args:
         images: Values in ``[0, levels)``; they are floored to whole pixels.
-        path: Ends in .png.
-        columns: Images a row; about the square root of N by default.
+        path: Path that ends in .png.
+        columns: Images per row; about the square root of N by default.
+        zoom: Factor by which pixels are enlarged; by default, an image is at least 56 pixels wide.
         levels: Number of values of a pixel.
-        zoom: Size of a pixel; by default such that an image is at least 56 wide.
     """
     matplotlib = _matplotlib()
     images = np.floor(np.asarray(images, np.float32)) * (255 / (levels - 1))
@@ -59,7 +59,7 @@ def save_scatter(samples: Any, path: str | os.PathLike) -> None:
 
 
 def save_marginals(data: Any, samples: Any, path: str | os.PathLike) -> None:
-    """Writes histograms of the columns of ``[N, D]`` data and samples as a PNG, the first 24 of them."""
+    """Writes histograms of the first 24 columns of ``[N, D]`` data and samples as a PNG."""
     data, samples = np.asarray(data), np.asarray(samples)
     shown = min(data.shape[1], 24)
     columns = min(shown, 6)
@@ -70,7 +70,7 @@ def save_marginals(data: Any, samples: Any, path: str | os.PathLike) -> None:
         each.set_yticks([])
         each.set_visible(i < shown)
         if i < shown:
-            # One value far off would leave nothing to be seen of the others.
+            # Quantiles, because one outlier would squeeze all other values into one bar.
             low, high = np.quantile(data[:, i], (0.002, 0.998))
             bins = np.linspace(low, high if high > low else low + 1, 41)
             each.hist(data[:, i], bins, density=True, color="lightgray", label="data")
@@ -81,13 +81,13 @@ def save_marginals(data: Any, samples: Any, path: str | os.PathLike) -> None:
 
 
 def save_samples(flow: Flow, dataset: tf.data.Dataset, path: str | os.PathLike) -> None:
-    """Writes samples as a PNG: a grid of images, a scatter of points, or histograms beside the data's.
+    """Writes samples as a PNG: an image grid, a scatter plot, or histograms next to those of the data.
 
     Args:
         flow: A flow.
-        dataset: Batches of rows, or of (rows, context) for a conditional flow: contexts are taken from there.
-            Images of classes come a class a column.
-        path: Ends in .png.
+        dataset: Batches of rows, or of (rows, context) for a conditional flow, which samples with these
+            contexts. Class-conditional images get one column for each class.
+        path: Path that ends in .png.
     """
     x, context = _first_rows(dataset, 64 if flow.is_image else 5000)
     if flow.is_image and context is not None and ((context == 0) | (context == 1)).all():
@@ -101,7 +101,7 @@ def save_samples(flow: Flow, dataset: tf.data.Dataset, path: str | os.PathLike) 
     elif flow.event_shape == (2,):
         save_scatter(samples, path)
     else:
-        # Rounded data within their steps, as the samples are.
+        # Spread rounded data within their steps, like the samples.
         save_marginals(flow.density.dequantize(x.astype(np.float32)), samples, path)
 
 
@@ -119,14 +119,14 @@ def _first_rows(dataset, count):
 
 
 def save_curve(history: dict[str, list[float]], path: str | os.PathLike) -> None:
-    """Writes training and validation curves of a Keras history as a PNG: bits per dim, or nats."""
+    """Writes training and validation curves of a Keras history as a PNG, in bits per dim or nats."""
     metric, label = main_metric(history)
     figure, axes = _figure(6, 4)
     for key, name in ((metric, "training"), (f"val_{metric}", "validation")):
         if key in history:
             epochs = range(1, len(history[key]) + 1)
             axes.plot(epochs, history[key], marker="o", markersize=3, label=name)
-    # The first epochs are far off and would flatten the rest.
+    # The first epochs have far higher values and would flatten the rest.
     last = [value for key in (metric, f"val_{metric}") for value in history.get(key, [])[-1:]]
     top = np.percentile([v for k in (metric, f"val_{metric}") for v in history.get(k, [])], 90)
     low, high = min(last), max(top, max(last))
@@ -145,12 +145,12 @@ def save_scores(
     """Writes histograms of anomaly scores as a PNG.
 
     Args:
-        scores: ``[N]`` nats for each group of rows, the normal ones first.
-        path: Ends in .png.
-        threshold: Drawn as a line.
+        scores: Scores ``[N]`` in nats for each group of rows, normal rows first.
+        path: Path that ends in .png.
+        threshold: Score at which to draw a line.
     """
     figure, axes = _figure(6, 3.5)
-    # Anomalies can be so far off that the others would share one bar: the last bar holds what lies beyond.
+    # Extreme anomalies would squeeze all other scores into one bar: the last bar holds everything beyond.
     normal = np.asarray(next(iter(scores.values())))
     low = min(float(np.min(values)) for values in scores.values())
     high = normal.max() + 2 * (np.quantile(normal, 0.95) - normal.min())
@@ -168,7 +168,7 @@ def save_scores(
 
 
 def check_available() -> None:
-    """Raises a ValueError if pictures cannot be drawn here."""
+    """Raises a ValueError if matplotlib is not installed."""
     _matplotlib()
 
 
@@ -176,7 +176,7 @@ def _matplotlib():
     try:
         import matplotlib.image
     except ImportError:
-        raise ValueError("Pictures need matplotlib: pip install 'flowzoo[plot]'.") from None
+        raise ValueError("Plots need matplotlib: pip install 'flowzoo[plot]'.") from None
     return matplotlib
 
 

@@ -11,6 +11,7 @@ Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 from __future__ import annotations
 
 import math
+import random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +47,12 @@ def threefry2x32(key: tuple[Any, Any], counter: tuple[Any, Any]) -> tuple[Any, A
         x0 = x0 + keys[(group + 1) % 3]
         x1 = x1 + keys[(group + 2) % 3] + constant(group + 1)
     return x0, x1
+
+
+def fresh_seed() -> int:
+    """A seed in [0, 2**63) that differs at each call; `keras.utils.set_random_seed` fixes the order."""
+    # Python's own generator, from which Keras draws its seeds as well.
+    return random.getrandbits(63)
 
 
 def row_seeds(seed: int, count: int) -> np.ndarray:

@@ -1,20 +1,20 @@
-"""How fast a server answers: rows a second and latency by model, signature, protocol, rows and clients.
+"""Load test of a server: rows per second and latency by model, signature, protocol, rows and clients.
 
     python serving/load_test.py export models       # three flows of the zoo
     python serving/load_test.py measure models      # starts `flowzoo serve` on them, and measures
 
-`flowzoo serve` is a stand-in in Python that does not batch: its figures are no figures of TensorFlow Serving.
-To measure a real server, start it on the same folder, batching on or off, and say what it is:
+`flowzoo serve` is a stand-in in Python that does not batch: its figures do not apply to TensorFlow Serving.
+To measure a real server, start it on the same folder, with batching on or off, and give it a name:
 
     python serving/load_test.py measure models --server "TensorFlow Serving 2.21.0, batching on" \\
         --http http://127.0.0.1:8501 --grpc grpc://127.0.0.1:8500
 
-Each client is a thread with a `flowzoo.client.Client` of its own that asks again as soon as it is answered.
-So the times are what a Python caller waits, the writing and reading of JSON included; and all clients share
-one interpreter, which is soon busier than a real server. Results go to load_test.csv, where they replace
-former ones of the same server, and from there to README.md.
+Each client is a thread with its own `flowzoo.client.Client` that sends a request as soon as it has the last
+reply. So the times are what a Python caller waits, including the writing and reading of JSON. All clients
+share one interpreter, which becomes the bottleneck before a real server does. Results go to load_test.csv,
+where they replace earlier results of the same server, and from there to README.md.
 
-Not locust: it lives on gevent, under which gRPC runs by a patch that its makers call experimental.
+Locust is not used: it needs gevent, where gRPC works only through a patch that its authors call experimental.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ FIELDS += ["rows_a_second", "p50_ms", "p95_ms", "p99_ms"]
 
 
 class Target(NamedTuple):
-    """A server: its addresses, and its process if that is on this machine."""
+    """A server: its addresses, and its process ID if it runs on this machine."""
 
     http: str
     grpc: str
@@ -64,17 +64,17 @@ class Target(NamedTuple):
 
 
 def main() -> None:
-    """Exports, or measures and writes the tables."""
+    """Exports the models, or measures a server and writes the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("export", help="export three flows of the zoo").add_argument("models", type=Path)
     measuring = commands.add_parser("measure", help="measure a server of these models")
-    measuring.add_argument("models", type=Path, help="the folder that is served")
-    measuring.add_argument("--seconds", type=float, default=2.0, help="of each of the measurements")
-    measuring.add_argument("--server", default=STAND_IN, help="what the server is called in the table")
-    measuring.add_argument("--out", type=Path, default=HERE, help="where load_test.csv and README.md are")
+    measuring.add_argument("models", type=Path, help="the folder that the server serves")
+    measuring.add_argument("--seconds", type=float, default=2.0, help="duration of each measurement")
+    measuring.add_argument("--server", default=STAND_IN, help="name of the server in the table")
+    measuring.add_argument("--out", type=Path, default=HERE, help="folder of load_test.csv and README.md")
     add_target(measuring)
     arguments = parser.parse_args()
     if arguments.command == "export":
@@ -82,7 +82,7 @@ def main() -> None:
         return
     names = sorted(path.parent.name for path in arguments.models.glob("*/1"))
     if not names:
-        raise SystemExit(f"{arguments.models} holds no models: write some with load_test.py export.")
+        raise SystemExit(f"{arguments.models} has no models: write some with load_test.py export.")
     with target(arguments) as served:
         measured = [
             {"server": arguments.server, "machine": machine(), **row}
@@ -99,7 +99,7 @@ def main() -> None:
 
 # -- the models ----------------------------------------------------------------------------------
 def export(directory: Path) -> None:
-    """Flows of the zoo: two of a table, one autoregressive and one of splines, and one of images."""
+    """Exports three flows of the zoo: an autoregressive and a spline flow of tables, and a flow of images."""
     import flowzoo
 
     for name in MODELS:
@@ -109,17 +109,17 @@ def export(directory: Path) -> None:
 
 # -- the server ----------------------------------------------------------------------------------
 def add_target(parser: argparse.ArgumentParser) -> None:
-    """Options that name a server which runs already."""
-    parser.add_argument("--http", help="of a server that runs already: http://127.0.0.1:8501")
-    parser.add_argument("--grpc", help="of a server that runs already: grpc://127.0.0.1:8500")
-    parser.add_argument("--pid", type=int, help="its process, if it is on this machine")
+    """Adds the options for a server that is already running."""
+    parser.add_argument("--http", help="REST address of a running server: http://127.0.0.1:8501")
+    parser.add_argument("--grpc", help="gRPC address of a running server: grpc://127.0.0.1:8500")
+    parser.add_argument("--pid", type=int, help="its process ID, if it runs on this machine")
 
 
 @contextlib.contextmanager
 def target(arguments: argparse.Namespace) -> Iterator[Target]:
-    """The server that is named, or the stand-in."""
+    """The server of the options, or else a stand-in that this starts and stops."""
     if (arguments.http is None) != (arguments.grpc is None):
-        raise SystemExit("Name both --http and --grpc, or neither.")
+        raise SystemExit("Give both --http and --grpc, or neither.")
     if arguments.http is not None:
         yield Target(arguments.http, arguments.grpc, arguments.pid)
         return
@@ -142,7 +142,7 @@ def target(arguments: argparse.Namespace) -> Iterator[Target]:
 
 # -- measuring -----------------------------------------------------------------------------------
 def measure(served: Target, name: str, seconds: float) -> Iterator[dict]:
-    """A row of the table for each signature, protocol, number of rows and of clients."""
+    """A row of the table for each signature, protocol, number of rows and number of clients."""
     with Client(served.http, name) as client:
         x = client.sample(max(ROWS), seed=0)
         if client.metadata()["log_prob"].inputs["x"].dtype == "uint8":
@@ -161,14 +161,14 @@ def measure(served: Target, name: str, seconds: float) -> Iterator[dict]:
 
 
 def asking(signature: str, x: np.ndarray) -> Callable[[Client], object]:
-    """A request for so many rows."""
+    """A request with the rows of `x`, or for as many samples."""
     if signature == "sample":
         return lambda client: client.sample(len(x), seed=1)
     return lambda client: client.log_prob(x)
 
 
 def run(connect: Callable[[], Client], ask: Callable, clients: int, seconds: float, rows: int) -> dict:
-    """Lets so many clients ask for so many seconds; a request that is under way at the end counts as well."""
+    """Runs the clients for the given seconds; requests that are under way at the end count as well."""
     ready = threading.Barrier(clients + 1)
 
     def work() -> tuple[list[float], int, float]:
@@ -204,14 +204,14 @@ def run(connect: Callable[[], Client], ask: Callable, clients: int, seconds: flo
 
 
 def machine() -> str:
-    """What the figures were taken on."""
+    """The machine and versions behind the figures."""
     versions = [f"{name} {version(name)}" for name in ("tensorflow", "flowzoo")]
     return ", ".join([f"{os.cpu_count()} cores ({processor()})", *versions])
 
 
 # -- the tables ----------------------------------------------------------------------------------
 def read(directory: Path) -> list[dict]:
-    """The results so far."""
+    """The results so far, from load_test.csv."""
     path = directory / "load_test.csv"
     if not path.is_file():
         return []
@@ -220,19 +220,19 @@ def read(directory: Path) -> list[dict]:
 
 
 def page(rows: list[dict]) -> str:
-    """Two tables for each server."""
+    """Two tables for each server, as Markdown."""
     lines = []
     for server in dict.fromkeys(row["server"] for row in rows):
         own = [row for row in rows if row["server"] == server]
         failed = sum(int(row["failed"]) for row in own)
         total = sum(int(row["requests"]) for row in own) + failed
         lines += [
-            f"**{server}**, asked from {own[0]['machine']}; {total:,} requests, {failed or 'none'} failed. "
+            f"**{server}**, clients on {own[0]['machine']}; {total:,} requests, {failed or 'none'} failed. "
             "Latencies are the 50th / 95th / 99th percentile.",
             "",
         ]
         for signature in SIGNATURES:
-            head = ["model", f"rows a `{signature}`", "clients", "REST rows/s", "ms", "gRPC rows/s", "ms"]
+            head = ["model", f"rows per `{signature}`", "clients", "REST rows/s", "ms", "gRPC rows/s", "ms"]
             lines += [f"| {' | '.join(head)} |", "|---" * 3 + "|---:" * 4 + "|"]
             asked = [row for row in own if row["signature"] == signature]
             cells = {(r["model"], r["rows"], r["clients"], r["protocol"]): r for r in asked}
@@ -245,13 +245,13 @@ def page(rows: list[dict]) -> str:
 
 
 def latency(row: dict) -> str:
-    """Three percentiles."""
+    """The three percentiles, in milliseconds."""
     values = [float(row[key]) for key in ("p50_ms", "p95_ms", "p99_ms")]
     return " / ".join(f"{value:.3g}" if value < 100 else f"{value:,.0f}" for value in values)
 
 
 def write_block(path: Path, name: str, text: str) -> None:
-    """Puts the text between a page's markers ``<!-- name: begin -->`` and ``<!-- name: end -->``."""
+    """Replaces the text between a page's markers ``<!-- name: begin -->`` and ``<!-- name: end -->``."""
     begin, end = (f"<!-- {name}: {side} -->" for side in ("begin", "end"))
     before, found, rest = path.read_text(encoding="utf-8").partition(begin)
     _, closed, after = rest.partition(end)

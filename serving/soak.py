@@ -1,13 +1,14 @@
-"""Minutes at full load while versions come and go: counts failed and wrong answers, and watches the memory.
+"""Soak test: full load while versions change. Counts failed and wrong answers, and records the memory.
 
     python serving/soak.py models/soak --minutes 10
 
-Two models, a table's and an image's, change every 20 seconds between two flows with other weights. Clients
-ask all the time, over REST and gRPC, every method, batches of many sizes; none may fail, and each answer must
-be Keras's, of a version that may have been live while it was asked. The memory is the server's, by `ps`.
+Every 20 seconds each of two models, one of a table and one of images, switches between two flows with
+different weights. Clients call every method without pause, over REST and gRPC, with batches of several sizes.
+No request may fail, and each answer must match Keras's for a version that may have been live during the
+request. `ps` gives the server's memory.
 
-It starts `flowzoo serve`, the stand-in. A real server is started on the same folder beforehand, which may be
-empty, with the models `table` and `images` in its `--model_config_file`, and named:
+The script starts `flowzoo serve`, the stand-in. To test a real server, first start it on the same folder,
+which may be empty, with the models `table` and `images` in its `--model_config_file`. Then give its name:
 
     python serving/soak.py models/soak --server "TensorFlow Serving 2.21.0" --pid 4711 \\
         --http http://127.0.0.1:8501 --grpc grpc://127.0.0.1:8500
@@ -43,28 +44,28 @@ SIZES = (1, 7, 30, 100)
 MOST = 256
 CLIENTS = 8
 TOLERANCE = 1e-4
-# How much more memory the last minute may take than the first.
+# The last minute's memory may be at most this multiple of the first minute's.
 GROWTH = 1.1
 PATIENCE = 60.0
 
 
 class Known(NamedTuple):
-    """Inputs, and by method the right outputs of either flow."""
+    """Inputs, and the right outputs of each flow by method."""
 
     inputs: dict[str, np.ndarray]
     outputs: list[dict[str, list[np.ndarray]]]
 
 
 def main() -> int:
-    """Exports, serves, asks and swaps; returns 1 if an answer failed or was wrong, or the memory grew."""
+    """Runs the test; returns 1 if an answer failed or was wrong, or if the memory grew."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("models", type=Path, help="a folder for the two models; what is in them is removed")
+    parser.add_argument("models", type=Path, help="folder for the two models; their existing versions are removed")
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--swap-seconds", type=float, default=20.0, help="between versions")
-    parser.add_argument("--server", default=STAND_IN, help="what the server is called in the report")
-    parser.add_argument("--out", type=Path, default=HERE / "README.md", help="page that the report goes to")
+    parser.add_argument("--swap-seconds", type=float, default=20.0, help="time between versions")
+    parser.add_argument("--server", default=STAND_IN, help="name of the server in the report")
+    parser.add_argument("--out", type=Path, default=HERE / "README.md", help="page for the report")
     add_target(parser)
     arguments = parser.parse_args()
     models = {}
@@ -88,7 +89,7 @@ def main() -> int:
 
 
 def prepare(name: str, exported: Path) -> Known:
-    """Exports two flows to ``exported/1`` and ``exported/2``, and asks Keras for the answers."""
+    """Exports two flows to ``exported/1`` and ``exported/2``, and computes the right answers with Keras."""
     from flowzoo import random, testing
 
     architecture, event_shape, options = FLOWS[name]
@@ -115,11 +116,11 @@ def prepare(name: str, exported: Path) -> Known:
 
 
 class Versions:
-    """The versions of a model: odd ones are the first flow, even ones the second.
+    """The versions of a model: odd numbers are the first flow, even numbers the second.
 
     Args:
-        folder: What is served.
-        exported: Holds the two flows: 1 and 2.
+        folder: The model's folder, which the server serves.
+        exported: A folder with the two flows, 1 and 2.
     """
 
     def __init__(self, folder: Path, exported: Path):
@@ -128,7 +129,7 @@ class Versions:
         self._folder, self._exported = folder, exported
 
     def publish(self) -> None:
-        """Puts the next version into the folder, as an export does, and removes all but the one before."""
+        """Puts the next version into the folder, as an export does, and keeps only the previous one."""
         number = len(self.published) + 1
         self._folder.mkdir(parents=True, exist_ok=True)
         beside = self._folder / f".writing-{number}"
@@ -139,32 +140,32 @@ class Versions:
             shutil.rmtree(self._folder / str(number - 2))
 
     def wait(self, served: Target, name: str) -> None:
-        """Waits until the server has the version that was published last."""
+        """Waits until the server has loaded the latest version."""
         number, end = len(self.published), time.monotonic() + PATIENCE
         with Client(served.http, name) as client:
             while True:
                 try:
                     states = [(v.version, v.state) for v in client.status()]
-                except ServingError:  # Not even the model is there yet.
+                except ServingError:  # The server does not know the model yet.
                     states = []
                 if (number, "AVAILABLE") in states:
                     self.available = {**self.available, number: time.monotonic()}
                     return
                 if time.monotonic() > end:
                     raise SystemExit(
-                        f"version {number} of {name} is not there after {PATIENCE:g} s: {states}"
+                        f"version {number} of {name} is not available after {PATIENCE:g} s: {states}"
                     )
                 time.sleep(0.1)
 
     def possible(self, asked: float, answered: float) -> set[int]:
-        """Which of the two flows (0 or 1) may have answered a request between these times."""
+        """The flows (0 or 1) that may have answered a request between these times."""
         ready = [number for number, since in self.available.items() if since <= asked]
         there = [number for number, since in self.published.items() if since <= answered]
         return {1 - number % 2 for number in there if number >= max(ready)}
 
 
 class Load:
-    """Clients that ask all the time."""
+    """Clients that send requests without pause, and counts of the answers."""
 
     def __init__(self) -> None:
         self.asked, self.rows, self.failed, self.wrong = 0, 0, 0, 0
@@ -173,7 +174,7 @@ class Load:
         self._counting = threading.Lock()
 
     def work(self, connect: Callable[[], Client], versions: Versions, known: Known, seed: int) -> None:
-        """One client, until it is stopped."""
+        """Runs one client until `stop` is set."""
         generator = np.random.default_rng(seed)
         with connect() as client:
             while not self.stop.is_set():
@@ -203,7 +204,7 @@ class Load:
 
 
 def ask(client: Client, method: str, inputs: dict[str, np.ndarray], rows: slice) -> list[np.ndarray]:
-    """The answer, as a list of arrays."""
+    """The answer of a method for the given rows, as a list of arrays."""
     if method == "sample":
         return [client.sample(seed=inputs["seed"][rows])]
     answer = getattr(client, method)(inputs["z" if method == "decode" else "x"][rows])
@@ -211,7 +212,7 @@ def ask(client: Client, method: str, inputs: dict[str, np.ndarray], rows: slice)
 
 
 def same(got: list[np.ndarray], wanted: list[np.ndarray], rows: slice) -> bool:
-    """Whether all arrays agree, relative to the largest value."""
+    """Whether all arrays agree, within a tolerance relative to the largest value."""
     for one, other in zip(got, wanted, strict=True):
         other = other[rows].astype("float64")
         if one.shape != other.shape or np.abs(one - other).max() > TOLERANCE * max(1, np.abs(other).max()):
@@ -220,7 +221,7 @@ def same(got: list[np.ndarray], wanted: list[np.ndarray], rows: slice) -> bool:
 
 
 def soak(served: Target, models: dict, minutes: float, swap_seconds: float) -> tuple[Load, Memory]:
-    """Asks, swaps, and looks at the memory once a second."""
+    """Runs the clients, swaps versions, and reads the memory once a second."""
     load, memory, end = Load(), Memory(served.pid), time.monotonic() + 60 * minutes
     pairs = itertools.cycle(itertools.product(models, (served.http, served.grpc)))
     with ThreadPoolExecutor(CLIENTS + 1) as pool:
@@ -237,19 +238,19 @@ def soak(served: Target, models: dict, minutes: float, swap_seconds: float) -> t
         finally:
             load.stop.set()
         for work in working:
-            work.result()  # Raises what went wrong in a client.
+            work.result()  # Raises the exception of a client.
     return load, memory
 
 
 class Memory:
-    """What a process takes, second by second; nothing without a process."""
+    """Memory of a process, second by second; empty without a process."""
 
     def __init__(self, pid: int | None):
         self.minutes: list[list[float]] = []
         self._pid = pid
 
     def watch(self, stop: threading.Event) -> None:
-        """Looks once a second, until it is stopped."""
+        """Reads the memory once a second until `stop` is set."""
         start = time.monotonic()
         while self._pid is not None and not stop.wait(1.0):
             minute = int((time.monotonic() - start) // 60)
@@ -257,12 +258,12 @@ class Memory:
             self.minutes[minute].append(resident_megabytes(self._pid))
 
     def medians(self) -> list[float]:
-        """Megabytes, minute by minute."""
+        """Median of each minute, in MB."""
         return [float(np.median(minute)) for minute in self.minutes if minute]
 
 
 def resident_megabytes(pid: int) -> float:
-    """Memory of a process."""
+    """Resident memory of a process, in MB."""
     told = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=True)
     return int(told.stdout) / 1024
 
@@ -273,13 +274,13 @@ def growth(medians: list[float]) -> float:
 
 
 def tell(arguments: argparse.Namespace, load: Load, medians: list[float], swaps: int) -> str:
-    """The report, a paragraph."""
+    """The report, as one paragraph."""
     told = ", ".join(f"{median:.0f}" for median in medians)
     return (
         f"`soak.py`, {arguments.minutes:g} minutes of {arguments.server} on {machine()}: {load.asked:,} "
-        f"requests ({load.rows:,} rows) of {CLIENTS} clients while versions were swapped {swaps} times; "
-        f"{load.failed or 'none'} failed, {load.wrong or 'none'} was answered wrongly."
-        + (f" Memory of the server, median of each minute: {told} MB." if told else "")
+        f"requests ({load.rows:,} rows) from {CLIENTS} clients while versions were swapped {swaps} times; "
+        f"{load.failed or 'none'} failed, {load.wrong or 'none'} had a wrong answer."
+        + (f" Median memory of the server in each minute: {told} MB." if told else "")
     )
 
 

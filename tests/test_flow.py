@@ -220,6 +220,20 @@ def test_bad_temperatures_and_seeds_are_a_value_error(flow, arguments):
         flow.sample(3, **arguments)
 
 
+def test_samples_differ_at_each_call_unless_a_seed_is_given(flow):
+    keras.utils.set_random_seed(5)
+    first, second = flow.sample(4).numpy(), flow.sample(4).numpy()
+    assert not np.any(first == second)
+    keras.utils.set_random_seed(5)
+    np.testing.assert_array_equal(flow.sample(4), first)
+    np.testing.assert_array_equal(flow.sample(4, seed=1), flow.sample(4, seed=1))
+
+
+def test_samples_of_a_traced_function_differ_at_each_call(flow):
+    draw = tf.function(lambda: flow.sample(3), autograph=False)
+    assert not np.any(draw().numpy() == draw().numpy())
+
+
 def test_temperature_scales_the_latents_of_each_row(flow):
     temperature = np.array([0.0, 0.5, 1.0], np.float32)
     cold = flow.sample(3, temperature=temperature, seed=1)

@@ -170,7 +170,7 @@ def test_the_zoo_is_in_the_wheel_and_needs_no_network(built, tmp_path):
     assert done.stdout.splitlines()[0] == str(site / "flowzoo/__init__.py")
     index = json.loads((ROOT / "pretrained/index.json").read_text(encoding="utf-8"))
     for preset in index["presets"]:
-        assert f"wrote 4 samples: {preset['name']}.npy" in done.stdout
+        assert f"wrote 4 samples (seed 0): {preset['name']}.npy" in done.stdout
     assert not (tmp_path / "cache").exists()
     listed = subprocess.run(
         [site.parents[2] / "bin/flowzoo", "list", "--pretrained"], capture_output=True, env=env

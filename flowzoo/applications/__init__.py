@@ -1,4 +1,4 @@
-"""What a zoo of densities is for: anomaly detection, holes filled, ways between images."""
+"""Applications of flows: anomaly detection, inpainting, interpolation."""
 
 import lazy_loader as lazy
 

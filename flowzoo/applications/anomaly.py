@@ -1,4 +1,4 @@
-"""AnomalyDetector: a flow fitted to normal rows, with thresholds at a chosen rate of false positives."""
+"""AnomalyDetector: a flow fitted to normal rows, with thresholds for a chosen false-positive rate."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from flowzoo.utils import validation
 from flowzoo.utils.sizes import batch_size_for
 
 _LEAST_ROWS = 20
-# With fewer rows, or fewer to a column, there is more to lose by training than to win: a Gaussian stays.
+# With fewer rows, or fewer per column, training does more harm than good: the Gaussian stays.
 _LEAST_TO_TRAIN, _LEAST_A_COLUMN = 200, 5
-# From so many rows on, the larger networks.
+# From this many rows on, use the larger networks.
 _MANY_ROWS = 10_000
-# A covariance and a validation need no more rows than these.
+# This many rows are enough for the covariance and for validation.
 _SAMPLE, _MOST_VALIDATION = 50_000, 10_000
 _EPOCHS, _STEPS_AN_EPOCH, _PATIENCE, _LEARNING_RATE = 80, 64, 8, 1e-3
 
 
 class AnomalyDetector:
-    """Learns what normal rows are like; scores rows by how unlikely they are.
+    """Fits a flow to normal rows and scores rows by how unlikely they are.
 
-    The score is ``-log_prob`` in nats of a neural spline flow (Durkan et al. 2019), higher is stranger. It is
-    fitted such that tables of any size and kind pass without tuning:
+    The score is ``-log_prob`` in nats of a neural spline flow (Durkan et al. 2019); higher is more anomalous.
+    The fit handles tables of any size and kind without tuning:
 
-    * All rows are blurred by a little noise while training, so that ties, whole numbers, two-valued and
-      constant columns give no infinite density, and few rows are not learned by heart.
-    * The flow starts as a Gaussian with a shrunk covariance (Ledoit and Wolf 2004). Training goes on while
-      it helps on a tenth of the rows, kept for that, and if it never does, the Gaussian stays. With fewer
-      than 250 rows, or 6.25 a column, nothing is trained.
-    * A fifth of the rows is kept from all of that and calibrates thresholds; see `Calibration` for what they
+    * Training adds a little noise to all rows. So ties, whole numbers, two-valued and constant columns do not
+      give an infinite density, and the flow does not memorise a small table.
+    * The flow starts as a Gaussian with a shrunk covariance (Ledoit and Wolf 2004). Training continues while
+      it helps on a tenth of the rows, kept for validation. If it never helps, the Gaussian stays. With fewer
+      than 250 rows, or 6.25 rows per column, the flow is not trained.
+    * A fifth of the rows is held out from all of this to calibrate the thresholds; see `Calibration` for their
       guarantee.
 
-    The flow's first weights come from Keras: `keras.utils.set_random_seed` makes a fit repeatable.
+    Keras draws the flow's first weights: call `keras.utils.set_random_seed` to make a fit repeatable.
 
     Args:
-        noise: Standard deviation of the blur in that of each column.
-        held_out: Share of the rows kept for calibration.
-        seed: Of the split and of the noise.
+        noise: Standard deviation of the training noise, relative to that of each column.
+        held_out: Fraction of the rows held out for calibration.
+        seed: Seed of the split and of the noise.
 
     Raises:
         ValueError: If `noise` is not positive, or `held_out` not between 0 and 1.
@@ -74,17 +74,17 @@ class AnomalyDetector:
 
     @classmethod
     def from_flow(cls, flow: Flow, x: Any) -> AnomalyDetector:
-        """A detector with a flow that is fitted already, of vectors or of images.
+        """A detector for a flow of vectors or images that is already fitted.
 
         Args:
             flow: An unconditional flow.
-            x: ``[N, *event_shape]``, normal rows that it was not fitted to: they calibrate the thresholds.
+            x: ``[N, *event_shape]``, normal rows that the flow was not fitted to; they calibrate the thresholds.
 
         Raises:
             ValueError: On wrong shapes or types, NaN or infinity, or no rows.
         """
         scores = _score(flow, x)
-        # Their score is the highest there is, and would be taken for that of a normal row.
+        # Rows that are not finite get the highest score, which would then count as normal.
         validation.check_finite(x, "x")
         detector = cls()
         detector._fitted = flow, Calibration(scores)
@@ -95,18 +95,18 @@ class AnomalyDetector:
 
         Args:
             x: ``[N, D]``, a table of numbers in any units, with 20 rows or more and 2 columns or more.
-                Anomalies among them pass for normal; a few do little harm.
-            verbose: As in Keras.
+                Anomalies among them count as normal; a few do little harm.
+            verbose: Verbosity, as in Keras.
 
         Raises:
             ValueError: On wrong shapes or types, NaN or infinity.
         """
         x = _table(x)
-        # Not `seed` alone, under which the rows themselves may have been drawn.
+        # Not `seed` alone, because the rows themselves may have been drawn with it.
         order = np.random.default_rng([self.seed, 0xA70]).permutation(len(x))
         held_out, rows = np.split(x[order], [math.ceil(self.held_out * len(x))])
         if len(rows) < 2:
-            raise ValueError(f"held_out={self.held_out:g} of {len(x)} rows leaves none to fit; take less.")
+            raise ValueError(f"held_out={self.held_out:g} of {len(x)} rows leaves fewer than 2 to fit; lower held_out.")
         flow = _fit_flow(rows, self.noise, self.seed, verbose)
         self._fitted = flow, Calibration(_score(flow, held_out))
         return self
@@ -122,13 +122,13 @@ class AnomalyDetector:
         return self._parts()[1]
 
     def score(self, x: Any) -> np.ndarray:
-        """How strange rows are.
+        """Anomaly scores of rows.
 
         Args:
             x: ``[N, D]``; rows may hold NaN or infinity.
 
         Returns:
-            float32 ``[N]``, nats, higher is stranger; the highest finite float where a row is not finite.
+            float32 ``[N]``, nats, higher is more anomalous; the highest finite float for a row that is not finite.
 
         Raises:
             ValueError: On wrong shapes or types, or before `fit`.
@@ -136,10 +136,10 @@ class AnomalyDetector:
         return _score(self.flow, x)
 
     def threshold(self, false_positives: float = 0.01) -> float:
-        """The score above which at most this share of normal rows lie; see `Calibration`.
+        """The score that at most this fraction of normal rows exceeds; see `Calibration`.
 
         Raises:
-            ValueError: If so few rows were held out that they cannot tell, or before `fit`.
+            ValueError: If too few rows were held out for this rate, or before `fit`.
         """
         return self.calibration.threshold(false_positives)
 
@@ -148,7 +148,7 @@ class AnomalyDetector:
 
         Args:
             x: ``[N, D]``; rows that hold NaN or infinity count as anomalies.
-            false_positives: The share of normal rows that may be flagged.
+            false_positives: Fraction of normal rows that may be flagged.
 
         Returns:
             bool ``[N]``.
@@ -163,13 +163,13 @@ class AnomalyDetector:
         """Writes the flow as a preset with its calibration, for `load` and ``flowzoo score``.
 
         Raises:
-            ValueError: If the directory holds something else, or before `fit`.
+            ValueError: If the directory holds anything but a preset, or before `fit`.
         """
         self.flow.save_to_preset(directory, self.calibration.to_metadata())
 
     @classmethod
     def load(cls, name_or_directory: str | os.PathLike) -> AnomalyDetector:
-        """Undoes `save`; takes whatever names a preset (see `flowzoo.from_pretrained`).
+        """Loads a detector that `save` wrote; takes all that `flowzoo.from_pretrained` takes for a preset.
 
         Raises:
             ValueError: If there is no such preset, or it has no calibration.
@@ -195,18 +195,18 @@ def _table(x):
     shape = np.shape(x)
     if len(shape) != 2 or shape[1] < 2:
         raise ValueError(
-            f"x must be a table of two columns or more, [rows, columns]; got shape {shape}. Of one column, "
-            "quantiles tell as much; for images fit a flow, then AnomalyDetector.from_flow(flow, rows)."
+            f"x must be a table [rows, columns] of two columns or more; got shape {shape}. For a single column, "
+            "use quantiles. For images, fit a flow and call AnomalyDetector.from_flow(flow, rows)."
         )
     if shape[0] < _LEAST_ROWS:
-        raise ValueError(f"x has {shape[0]} rows; {_LEAST_ROWS} are needed at the very least.")
+        raise ValueError(f"x has {shape[0]} rows; at least {_LEAST_ROWS} are needed.")
     x = validation.as_rows(np.asarray(x), shape[1:], "float32", "x").numpy()
     validation.check_finite(x, "x")
     return x
 
 
 def _fit_flow(rows, noise, seed, verbose):
-    """A flow of rows ``[N, D]`` in random order: a Gaussian, or what training makes of it."""
+    """Fits a flow to shuffled rows ``[N, D]``: a Gaussian, trained further if there are enough rows."""
     count, columns = rows.shape
     trains = count >= max(_LEAST_TO_TRAIN, _LEAST_A_COLUMN * columns)
     validation, rows = np.split(rows, [min(count // 10, _MOST_VALIDATION) if trains else 0])
@@ -227,9 +227,9 @@ def _options(count):
 
 
 def _width(rows, noise):
-    """Standard deviation of the blur for each column, ``[D]``."""
+    """Standard deviation of the noise for each column, ``[D]``."""
     varies = rows.max(axis=0) > rows.min(axis=0)
-    # A column that never varies says nothing of its scale; its value, or 1, is as good a unit as any.
+    # A constant column has no scale of its own: use its absolute value, but at least 1.
     spread = np.where(varies, rows.std(axis=0, dtype=np.float64), np.maximum(np.abs(rows[0]), 1.0))
     return noise * spread
 
@@ -239,14 +239,14 @@ def _blurred(rows, width, generator):
 
 
 def _start_as_gaussian(flow, rows):
-    """Standardises, and gives the base the moments of what comes out; the new transforms do nothing yet."""
+    """Standardises, and sets the base to the moments of the latents; new transforms are the identity."""
     flow.adapt(rows)
     shrunk = LedoitWolf().fit(flow.encode(rows).numpy().astype(np.float64))
     flow.base.set_moments(shrunk.location_, shrunk.covariance_)
 
 
 def _train(flow, rows, validation, width, seed, verbose):
-    """Trains while the validation rows get likelier; if they never do, nothing changes."""
+    """Trains while the validation rows get likelier; restores the weights if they never do."""
     start, before = flow.get_weights(), -float(np.mean(flow.log_prob(validation)))
     batch = batch_size_for(len(rows), 32, 512)
     schedule = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, _EPOCHS * _STEPS_AN_EPOCH)
@@ -265,7 +265,7 @@ def _train(flow, rows, validation, width, seed, verbose):
 
 
 def _batches(rows, width, batch, seed):
-    """Endless batches of rows, drawn with replacement and blurred anew; a function of the seed."""
+    """Endless batches of rows, drawn with replacement and with new noise; the seed determines them."""
     with tf.device("CPU"):
         rows, width = tf.constant(rows), tf.constant(width, tf.float32)
 

@@ -1,4 +1,4 @@
-"""inpaint: completes rows of which only a part is known, by Langevin steps on the latents."""
+"""inpaint: fills in the unknown entries of rows by Langevin steps on the latents."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from flowzoo.utils import validation
 if TYPE_CHECKING:
     from flowzoo.flow import Flow
 
-# How far the known entries may be off, where each stands for itself (a standard deviation of a vector's
-# column; a logit of a pixel): from far to near, so that the first steps decide what, and the last where.
+# Tolerance of the known entries after the entrywise transforms (in standard deviations of a vector's column,
+# in logits of a pixel). It shrinks, so that early steps fix the coarse content and late steps the details.
 _FIRST_WIDTH, _LAST_WIDTH = 3.0, 0.1
-# Of the preconditioner's running mean of squared gradients.
+# Decay and offset of the preconditioner's running mean of squared gradients.
 _DECAY, _TINY = 0.99, 1e-6
 
 
@@ -32,30 +32,30 @@ def inpaint(
     temperature: float = 0.7,
     seed: int = 0,
 ) -> np.ndarray:
-    """Draws the unknown part of rows given the known one: holes in images, missing entries of tables.
+    """Samples the unknown entries of rows given the known ones: holes in images, missing values of tables.
 
-    The latents start as noise and take Langevin steps towards ``p(z) p(known | z)``: the second factor is
-    normal around the known values, ever narrower, and flat within the step of discrete data. Steps are
-    scaled by running means of squared gradients (Li et al. 2016). At the end the known values are put back.
-    It is an approximation: steps are finite, and the last width is not zero.
+    The latents start as noise and take Langevin steps towards ``p(z) p(known | z)``. The second factor is a
+    normal around the known values that narrows with each step; it is flat within the step of discrete data.
+    Steps are scaled by running means of squared gradients (Li et al. 2016). At the end, the known values are
+    restored. The result is approximate: the number of steps is finite, and the last width is not zero.
 
     Args:
         flow: A flow of vectors or images.
-        x: ``[N, *event_shape]``, raw data; entries that are not known may be anything.
-        known: Booleans that broadcast against x: ``[*event_shape]`` for one mask of all rows.
+        x: ``[N, *event_shape]``, raw data; unknown entries may have any value.
+        known: Booleans that broadcast against x: ``[*event_shape]`` for one mask for all rows.
         context: ``[N, size]``, for a conditional flow.
-        samples: How many completions of each row.
-        steps: Langevin steps.
-        step_size: Of the first step, in a latent's standard deviations; the last is a tenth of it.
-        temperature: Scales the noise of the steps: 1 samples, less gives likelier and less various rows.
-        seed: Of the noise.
+        samples: Number of completions of each row.
+        steps: Number of Langevin steps.
+        step_size: Size of the first step, in standard deviations of a latent; the last is a tenth of it.
+        temperature: Factor of the noise in the steps: 1 samples, less gives likelier and less varied rows.
+        seed: Seed of the noise.
 
     Returns:
-        ``[N, samples, *event_shape]``, raw units. Unknown entries of discrete data come as continuous values
-        in their steps: take ``np.floor`` for whole pixels.
+        ``[N, samples, *event_shape]``, raw units. Unknown entries of discrete data are continuous values
+        within their steps: use ``np.floor`` for whole pixels.
 
     Raises:
-        ValueError: On wrong shapes or types, known entries that are not finite, or no step or sample.
+        ValueError: On wrong shapes or types, known entries that are not finite, or fewer than 1 step or sample.
 
     References:
         Preconditioned Stochastic Gradient Langevin Dynamics (Li, Chen, Carlson and Carin, 2016),
@@ -97,14 +97,14 @@ def _langevin(flow, x, known, context, steps, step_size, temperature, seed):
 
     @tf.function(jit_compile=flow.use_xla, autograph=False)
     def step(z, squares, share, number):
-        """One step, at a share of the way: z, and the running mean of squared gradients."""
+        """One step at the fraction `share` of all; returns z and the running mean of squared gradients."""
         width = _FIRST_WIDTH * (_LAST_WIDTH / _FIRST_WIDTH) ** share
         size = step_size * (1.0 - 0.9 * share)
         with tf.GradientTape() as tape:
             tape.watch(z)
             value = energy(z, width)
         gradient = tape.gradient(value, z)
-        # One preconditioner for all rows: with one for each, those that stand where it is flat stray too far.
+        # One preconditioner for all rows: with one for each, rows in flat regions move too far.
         now = tf.reduce_mean(tf.square(gradient), axis=0, keepdims=True)
         squares = tf.where(number == 0, now, _DECAY * squares + (1.0 - _DECAY) * now)
         scale = size / tf.sqrt(tf.sqrt(squares) + _TINY)

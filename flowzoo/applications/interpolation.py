@@ -1,4 +1,4 @@
-"""interpolate: the way from one row to another, through the latents."""
+"""interpolate: rows between two rows, along a path through the latents."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 
 def interpolate(flow: Flow, start: Any, end: Any, steps: int = 8) -> np.ndarray:
-    """Rows between others: likely ones all the way, where a mean of pixels would show both images at once.
+    """Rows between two rows. All of them are likely, whereas a mean of pixels shows both images at once.
 
-    Latents of a normal base lie near a sphere. So the way is an arc (White, "Sampling generative networks",
-    2016): the middle of a straight line would be what a lower temperature gives.
+    Latents of a normal base lie near a sphere, so the path is an arc (White, "Sampling generative networks",
+    2016). The middle of a straight line would look like a sample at a lower temperature.
 
     Args:
         flow: An unconditional flow.
         start: ``[N, *event_shape]``, raw data.
-        end: ``[N, *event_shape]``.
-        steps: How many on each way, with both ends.
+        end: ``[N, *event_shape]``, raw data.
+        steps: Number of rows on each path, including both ends.
 
     Returns:
-        ``[N, steps, *event_shape]``, raw units. Discrete data come as continuous values in their steps: take
+        ``[N, steps, *event_shape]``, raw units. Discrete data are continuous values within their steps: use
         ``np.floor`` for whole pixels.
 
     Raises:
@@ -46,11 +46,11 @@ def interpolate(flow: Flow, start: Any, end: Any, steps: int = 8) -> np.ndarray:
 
 
 def _arcs(start, end, share):
-    """``[N, steps, size]``: angle and length both change evenly from ``[N, size]`` to ``[N, size]``."""
+    """Arcs ``[N, steps, size]`` from ``[N, size]`` to ``[N, size]``: angle and length change evenly."""
     lengths = [np.linalg.norm(z, axis=1, keepdims=True) for z in (start, end)]
     cosine = np.sum(start / lengths[0] * (end / lengths[1]), axis=1)
     angle = np.arccos(np.clip(cosine, -1.0, 1.0))[:, None]
-    # Of equal directions every mixture has the direction that is wanted.
+    # With equal directions, every mixture has that direction.
     flat = np.sin(angle) < 1e-4
     sine = np.where(flat, 1.0, np.sin(angle))
     weights = [np.where(flat, part, np.sin(part * angle) / sine)[..., None] for part in (1.0 - share, share)]

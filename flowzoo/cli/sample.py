@@ -58,7 +58,7 @@ def run(
         count = len(rows) if rows is not None and rows.ndim == 2 else 64
     x = whole_steps(flow, flow.sample(count, rows, temperature, seed).numpy())
     _write(flow, x, out, columns_of(model))
-    typer.echo(f"wrote {count:,} samples: {out}")
+    typer.echo(f"wrote {count:,} samples (seed {seed}): {out}")
 
 
 def _check_fits(flow: Flow, out: Path, drawable: bool) -> None:

@@ -1,4 +1,4 @@
-"""A client of TF Serving, over REST or gRPC: densities and samples of a served flow as NumPy arrays."""
+"""Client for TF Serving over REST or gRPC: densities and samples of a served flow as NumPy arrays."""
 
 import lazy_loader as lazy
 

@@ -1,4 +1,4 @@
-"""What a user hands the client, as the arrays that a signature takes."""
+"""Converts and checks a user's arguments: the arrays that a signature takes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from flowzoo.utils import validation
 def as_inputs(
     signature: Signature, given: Mapping[str, Any], rows: int | None, finite: bool
 ) -> dict[str, np.ndarray]:
-    """The inputs of one request: rows first, in the signature's dtypes.
+    """Inputs of one request: arrays in the signature's dtypes, rows first.
 
     Args:
-        signature: What the model takes.
-        given: By name; "context" may be None, or one vector for all rows.
-        rows: How many rows, or None to take what the first input has.
-        finite: Whether NaN and infinity are refused.
+        signature: Signature to call.
+        given: Inputs by name; "context" may be None, or one vector for all rows.
+        rows: Number of rows, or None to take that of the first input.
+        finite: Whether to refuse NaN and infinity.
 
     Raises:
-        ValueError: On wrong shapes or values, and where a context is missing or too much.
+        ValueError: On wrong shapes or values, and if a context is missing or not expected.
     """
     wanted = signature.inputs.get("context")
     validation.check_context_presence(given["context"] is not None, wanted and _event_shape(wanted))
@@ -38,14 +38,14 @@ def as_inputs(
         inputs[name] = _cast(array, spec.dtype, name)
         rows = len(array) if rows is None else rows
         if len(array) != rows:
-            raise ValueError(f"{name} has {len(array)} rows, and {rows} are wanted; give one for each row.")
+            raise ValueError(f"{name} has {len(array)} rows; expected {rows}, one for each row of the batch.")
         if finite and inputs[name].dtype.kind == "f":
             validation.check_finite(inputs[name], name)
     return inputs
 
 
 def describe(inputs: Mapping[str, np.ndarray]) -> str:
-    """Names, dtypes and shapes, for a message."""
+    """Names, dtypes and shapes of inputs, for a message."""
     return ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in inputs.items())
 
 
@@ -68,10 +68,10 @@ def _cast(array: np.ndarray, dtype: str, name: str) -> np.ndarray:
         least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
         bad = ~((array >= least) & (array <= most) & (array == np.floor(array)))
         if bad.any():
-            hint = " Samples of pixels are continuous: take np.floor." if dtype == "uint8" else ""
+            hint = " Samples of pixels are continuous: apply np.floor." if dtype == "uint8" else ""
             raise ValueError(
-                f"{name} travels as {dtype} and must hold whole numbers from {least} to {most}; "
+                f"{name} is sent as {dtype} and must hold whole numbers from {least} to {most}; "
                 f"got {array[bad][0]}.{hint}"
             )
-    with np.errstate(over="ignore"):  # What is too large becomes infinite, and is told so.
+    with np.errstate(over="ignore"):  # Too large a value becomes infinite; check_finite reports it.
         return array.astype(dtype)

@@ -26,10 +26,10 @@ T = TypeVar("T")
 
 
 class Score(NamedTuple):
-    """Densities of rows that may be bad."""
+    """Densities of rows, some of which may be invalid."""
 
     log_prob: np.ndarray
-    """``[N]``, nats; the lowest finite float where the row is not valid."""
+    """``[N]``, nats; the lowest finite float for invalid rows."""
     valid: np.ndarray
     """``[N]`` bool: False where a row, or its context, holds NaN or infinity."""
     bits_per_dim: np.ndarray | None
@@ -37,29 +37,29 @@ class Score(NamedTuple):
 
 
 class Client:
-    """A flow that TF Serving (or `flowzoo serve`) serves, used like a `Flow`, on NumPy arrays.
+    """Calls a flow served by TF Serving or `flowzoo serve`; used like a `Flow`, on NumPy arrays.
 
-    REST needs ``requests`` and no TensorFlow; gRPC is faster for large arrays, and imports
-    TensorFlow. Both come with ``pip install 'flowzoo[serving]'``. A client may be shared by threads;
-    it keeps its connections open until `close`, or the end of a ``with`` block.
+    REST needs ``requests`` but not TensorFlow. gRPC is faster for large arrays but imports TensorFlow.
+    ``pip install 'flowzoo[serving]'`` installs what both need. Threads may share a client. It keeps its
+    connections open until `close` or the end of a ``with`` block.
 
     Args:
         url: "http://host:8501", "https://...", "grpc://host:8500" or "grpcs://..." (with TLS).
         model: Name of the model on the server.
-        version: Which version; the newest by default. A batch that is split into several requests
-            comes from one version only if it is named.
-        label: Instead of a version: a label that the server's configuration gives one ("canary").
-        timeout: Seconds that a request may take, its retries included.
-        retries: How often a request is sent again, after growing pauses, if the server is
-            unreachable or overloaded. What it refuses is never sent again.
-        max_rows: Rows in one request, fewer for large events; larger batches are split. A server that
-            batches refuses more than its ``max_batch_size``; the default fits what flowzoo exports.
-        headers: Sent with each request, over gRPC as metadata: ``{"authorization": "Bearer ..."}``.
-        ca_file: For TLS: certificates to trust instead of the system's.
-        client_cert: For TLS: files of the client's certificate and key.
+        version: Version to call; the newest by default. If a batch is split into several requests, only a
+            named version is certain to answer all of them.
+        label: Label of a version in the server's configuration ("canary"); instead of `version`.
+        timeout: Seconds that a request may take, including its retries.
+        retries: Maximum number of retries, after growing pauses, if the server is unreachable or
+            overloaded. A refused request is not retried.
+        max_rows: Maximum rows in one request, fewer for large events; larger batches are split. A batching
+            server refuses more than its ``max_batch_size``; the default fits what flowzoo exports.
+        headers: Headers of each request, metadata over gRPC: ``{"authorization": "Bearer ..."}``.
+        ca_file: File of certificates to trust instead of the system's, for TLS.
+        client_cert: Files of the client's certificate and key, for TLS.
 
     Raises:
-        ValueError: On an unknown kind of address, or if both version and label are given.
+        ValueError: On an unsupported `url`, on `max_rows` below 1, or if both version and label are given.
 
     Example:
         >>> client = Client("http://localhost:8501", model="flights")
@@ -96,32 +96,33 @@ class Client:
         """Log-densities ``[N]``, nats, of raw data ``[N, *event_shape]``.
 
         Args:
-            x: Any numeric dtype; whole numbers if the flow is one of pixels.
+            x: Rows of any numeric dtype; whole numbers if the flow models pixels.
             context: ``[N, size]``, or one vector for all rows, if the flow is conditional.
 
         Raises:
-            ValueError: On wrong shapes or types, NaN or infinity; what the server refuses is one too.
-            ServingError: If the server gives no answer.
+            ValueError: On wrong shapes or types, NaN or infinity, and if the server refuses the request.
+            ServingError: If the server gives no usable answer.
         """
         return self._run("log_prob", {"x": x, "context": context})["log_prob"]
 
     def score(self, x: Any, context: Any = None) -> Score:
-        """`log_prob` for data that may hold bad rows; with bits per dimension for images."""
+        """`log_prob` for data that may hold invalid rows; adds bits per dimension for images."""
         outputs = self._run("score", {"x": x, "context": context}, finite=False)
         return Score(outputs["log_prob"], outputs["valid"], outputs.get("bits_per_dim"))
 
     def sample(
-        self, n: int | None = None, context: Any = None, temperature: Any = 1.0, seed: Any = 0
+        self, n: int | None = None, context: Any = None, temperature: Any = 1.0, seed: Any = None
     ) -> np.ndarray:
-        """Samples in raw units ``[n, *event_shape]``: those of `Flow.sample` with the same arguments.
+        """Samples in raw units ``[n, *event_shape]``; the same arguments give the samples of `Flow.sample`.
 
         Args:
-            n: How many; may be left out if `context` or `seed` has rows.
+            n: Number of samples; optional if `context` or `seed` has rows.
             context: ``[n, size]`` or one vector for all, if the flow is conditional.
             temperature: Scales the base's noise; one number or ``[n]``.
-            seed: An int, or int64 ``[n]``: one seed a row.
+            seed: An int, or int64 ``[n]``: one seed per row. None draws other samples at each call.
         """
         n = validation.sample_count(n, context, (1,), seed)
+        seed = random.fresh_seed() if seed is None else seed
         seed = validation.as_numbers(seed, n, "seed", whole=True)
         seeds = random.row_seeds(int(seed), n) if seed.ndim == 0 else seed
         temperature = np.broadcast_to(validation.as_numbers(temperature, n, "temperature"), [n])
@@ -163,12 +164,12 @@ class Client:
         try:
             inputs = as_inputs(signature, given, rows, finite)
         except ValueError:
-            # A newer version of the model may take what the one we know does not.
+            # A newer version of the model may accept these inputs.
             self._signatures = None
             signature = self._signature(name)
             inputs = as_inputs(signature, given, rows, finite)
         rows = len(next(iter(inputs.values())))
-        if rows == 0:  # A batching server would never answer: nothing comes to fill the batch.
+        if rows == 0:  # A batching server would never answer an empty request.
             outputs = signature.outputs.items()
             return {key: np.zeros([size or 0 for size in spec.shape], spec.dtype) for key, spec in outputs}
         step = self._rows_a_request(signature)
@@ -186,7 +187,7 @@ class Client:
         outputs = self._asked(asked, lambda: self._transport.predict(name, signature, inputs))
         for key, array in outputs.items():
             if len(array) != rows:
-                raise ServingError(f"{self._what}, {asked}: answered {len(array)} rows of {key}, not {rows}.")
+                raise ServingError(f"{self._what}, {asked}: got {len(array)} rows of {key}, expected {rows}.")
         return outputs
 
     def _signature(self, name: str) -> Signature:
@@ -195,7 +196,7 @@ class Client:
         if name not in self._signatures:
             raise ValueError(
                 f"{self._what} has no signature {name!r}; it has {', '.join(sorted(self._signatures))}. "
-                "Is it a flow that flowzoo exported?"
+                "Is it a flow exported by flowzoo?"
             )
         return self._signatures[name]
 
@@ -205,7 +206,7 @@ class Client:
         return min(self._max_rows, rows_per_chunk([widest], most=2**19))
 
     def _asked(self, asked: str, ask: Callable[[], T]) -> T:
-        """Runs a request; an error says what was asked, and of whom."""
+        """Runs a request; its errors name the model and the request."""
         try:
             return ask()
         except ServingError as error:

@@ -1,4 +1,4 @@
-"""What both transports share: what is asked and answered, what fails, and when to try again."""
+"""Types, errors and retries that both transports share."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _DTYPES = {
 
 
 class ServingError(RuntimeError):
-    """The server gave no usable answer: a failure inside, or a deadline that passed."""
+    """The server gave no usable answer: it failed or missed the deadline."""
 
 
 class UnavailableError(ServingError):
-    """The server cannot be reached or has no room; the same request may succeed later."""
+    """The server is unreachable or overloaded; the same request may succeed later."""
 
 
 class RefusedError(ServingError, ValueError):
-    """The server answered that the request is wrong: its model, its version, its values."""
+    """The server refused the request: the model, the version or the values are wrong."""
 
 
 class TensorSpec(NamedTuple):
-    """Dtype and shape of one input or output; None is a size that varies."""
+    """Dtype and shape of one input or output; None stands for a size that varies."""
 
     dtype: str
     shape: tuple[int | None, ...]
@@ -60,7 +60,7 @@ class VersionStatus(NamedTuple):
 
 
 class ModelSpec(NamedTuple):
-    """Which model of the server, and which version of it: the newest, a number, or a label."""
+    """A model on the server, and its version: the newest, a number, or a label."""
 
     name: str
     version: int | None
@@ -68,7 +68,7 @@ class ModelSpec(NamedTuple):
 
 
 class Connection(NamedTuple):
-    """What a connection is opened with, besides its address."""
+    """Settings of a connection, except its address."""
 
     timeout: float
     retries: int
@@ -78,7 +78,7 @@ class Connection(NamedTuple):
 
 
 class Transport(Protocol):
-    """One way to the server. Its errors say why; the client adds what was asked."""
+    """Sends requests to the server. Its errors give the reason; the client adds the request."""
 
     def predict(
         self, name: str, signature: Signature, inputs: Mapping[str, np.ndarray]
@@ -96,19 +96,19 @@ class Transport(Protocol):
 
 
 def retrying(send: Callable[[float], T], connection: Connection) -> T:
-    """Calls ``send(seconds left)``, again after a growing pause while the server is unavailable.
+    """Calls ``send(seconds left)`` and repeats it, after growing pauses, while the server is unavailable.
 
     Every signature is a pure function, so a request whose answer was lost may be sent again.
 
     Raises:
-        UnavailableError: If the tries or the time are used up.
+        UnavailableError: If the retries or the time are used up.
     """
     end = time.monotonic() + connection.timeout
     for attempt in itertools.count():
         try:
             return send(max(end - time.monotonic(), 0.001))
         except UnavailableError:
-            # Jitter, lest all clients that one failure has met come back together.
+            # Jitter, so that clients hit by one failure do not all retry together.
             pause = min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE) * random.uniform(0.5, 1.0)
             if attempt >= connection.retries or time.monotonic() + pause >= end:
                 raise
@@ -117,7 +117,7 @@ def retrying(send: Callable[[float], T], connection: Connection) -> T:
 
 
 def read_signatures(signature_defs: Mapping[str, Any]) -> dict[str, Signature]:
-    """A SignatureDefMap as JSON has it, to the signatures that can be called."""
+    """Reads the callable signatures of a SignatureDefMap in JSON form."""
     return {
         name: Signature(_read_specs(definition["inputs"]), _read_specs(definition["outputs"]))
         for name, definition in signature_defs.items()
@@ -131,7 +131,7 @@ def _read_specs(tensors: Mapping[str, Any]) -> dict[str, TensorSpec]:
 
 def _read_dtype(name: str) -> str:
     if name not in _DTYPES:
-        raise ServingError(f"the model has tensors of dtype {name}; no flow has.")
+        raise ServingError(f"the model has a tensor of dtype {name}; expected one of {', '.join(_DTYPES)}.")
     return _DTYPES[name]
 
 

@@ -1,4 +1,4 @@
-"""The REST transport. Imports no TensorFlow."""
+"""REST transport of the client; it does not import TensorFlow."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ try:
 except ImportError:
     raise ImportError("The REST client needs requests: pip install 'flowzoo[serving]'.") from None
 
-# 429 is the server's RESOURCE_EXHAUSTED, 503 its full queue; 502 comes from a proxy before it.
+# 429 is the server's RESOURCE_EXHAUSTED, 503 its full queue; 502 comes from a proxy in front of it.
 _UNAVAILABLE = {429, 502, 503}
 _COMPRESS_ABOVE = 2**16
 
@@ -36,12 +36,12 @@ _COMPRESS_ABOVE = 2**16
 class RestTransport:
     """Talks to the REST port; see `Transport`.
 
-    Tensors travel as numbers: the server takes base64 for strings only. Large bodies are gzipped,
-    which it accepts and which makes text of pixels several times smaller.
+    Tensors are sent as numbers, because the server accepts base64 for strings only. Large bodies are
+    gzipped, which makes pixels written as text several times smaller.
 
     Args:
-        address: "http://host:8501" or "https://...", a path before /v1 included.
-        model: What is asked for.
+        address: "http://host:8501" or "https://...", with any path before /v1.
+        model: Model and version to call.
         connection: Deadline, retries, headers, TLS.
     """
 
@@ -100,7 +100,7 @@ class RestTransport:
                 self._url + path,
                 timeout=timeout,
                 allow_redirects=False,
-                # With each request: what a session is set to, the environment overrules.
+                # Set for each request: environment variables override the session's value.
                 verify=self._connection.ca_file or True,
                 **request,
             )
@@ -115,7 +115,7 @@ class RestTransport:
         try:
             return json.loads(reply.content)
         except ValueError as error:
-            raise ServingError(f"the answer is no JSON: {_reason(reply)}") from error
+            raise ServingError(f"the answer is not JSON: {_reason(reply)}") from error
 
 
 def _error_class(code: int) -> type[ServingError]:
@@ -125,7 +125,7 @@ def _error_class(code: int) -> type[ServingError]:
 
 
 def _reason(reply: requests.Response) -> str:
-    """What the server says; a proxy before it may say it in another form."""
+    """The error message in a reply; a proxy may send it in another form."""
     try:
         text = json.loads(reply.content)["error"]
     except (ValueError, TypeError, KeyError):
@@ -134,7 +134,7 @@ def _reason(reply: requests.Response) -> str:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """What lies at the bottom of an error that three libraries have wrapped."""
+    """The innermost cause of an error that several libraries have wrapped."""
     while error.__context__ is not None:
         error = error.__context__
     return error

@@ -1,8 +1,8 @@
-"""The gRPC transport.
+"""gRPC transport of the client.
 
-It imports TensorFlow: `tensorflow_serving.apis` is built on TensorFlow's own protocol buffers, which are
-modules inside of the package, so even ``tensorflow.core.framework.tensor_pb2`` loads all of it (2 to 4
-seconds, once). Who cannot afford that talks REST.
+It imports TensorFlow: `tensorflow_serving.apis` uses TensorFlow's protocol buffers, which are modules inside
+the package, so even ``tensorflow.core.framework.tensor_pb2`` loads all of it (2 to 4 seconds, once). REST
+avoids this.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ _REFUSED = {
     grpc.StatusCode.UNIMPLEMENTED,
 }
 _OPTIONS = [
-    # 4 MB by default: not even 1,000 rows of 32 x 32 x 3 floats.
+    # The default limit, 4 MB, is less than 1,000 rows of 32 x 32 x 3 floats.
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
-    # How soon a lost connection is tried again: by default not before our retries are used up.
+    # Pauses before reconnecting; with the defaults our retries run out first.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2000),
 ]
@@ -67,8 +67,8 @@ class GrpcTransport:
 
     Args:
         address: "host:8500".
-        secure: Whether with TLS.
-        model: What is asked for.
+        secure: Whether to use TLS.
+        model: Model and version to call.
         connection: Deadline, retries, headers, TLS.
     """
 

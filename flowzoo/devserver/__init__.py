@@ -1,4 +1,4 @@
-"""A stand-in for TF Serving on a developer's machine: the same requests, the same answers, no speed."""
+"""Stand-in for TF Serving on a developer's machine: the same requests and answers, but slower."""
 
 import lazy_loader as lazy
 

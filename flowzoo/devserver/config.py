@@ -1,4 +1,4 @@
-"""models.config: which models and versions TF Serving serves, and the labels that versions have."""
+"""Reads models.config: the models and versions that TF Serving serves, and the versions' labels."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, Model
 
 
 def read_config(text: bytes) -> list[ModelConfig]:
-    """The models of a text proto ``tensorflow.serving.ModelServerConfig``.
+    """Reads the models of a text proto ``tensorflow.serving.ModelServerConfig``.
 
     Raises:
-        ValueError: If the text is none, lists no model, or lists one twice.
+        ValueError: If the text is not such a proto, lists no model, or lists one twice.
     """
     try:
         models = list(text_format.Parse(text, ModelServerConfig()).model_config_list.config)
     except (UnicodeDecodeError, text_format.ParseError) as error:
-        raise ValueError(f"no text proto tensorflow.serving.ModelServerConfig: {error}.") from None
+        raise ValueError(f"not a text proto tensorflow.serving.ModelServerConfig: {error}.") from None
     if not models:
-        raise ValueError("no models: it needs model_config_list { config { name: ... base_path: ... } }.")
+        raise ValueError("no models; add model_config_list { config { name: ... base_path: ... } }.")
     names = [model.name for model in models]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"more than one config named {', '.join(twice)}.")
+        raise ValueError(f"more than one config is named {', '.join(twice)}; names must be unique.")
     return models
 
 
 def folder_name(model: ModelConfig) -> str:
-    """The last part of its base path: the folder's name, wherever the real server has it."""
+    """Last component of the base path: the folder's name, wherever the real server keeps it."""
     return PurePosixPath(model.base_path).name

@@ -1,6 +1,6 @@
-"""JSON of the REST API to arrays and back, as strict as TF Serving is.
+"""Converts JSON of the REST API to arrays and back, as strictly as TF Serving.
 
-The format: https://github.com/tensorflow/serving/blob/master/tensorflow_serving/g3doc/api_rest.md
+Format: https://github.com/tensorflow/serving/blob/master/tensorflow_serving/g3doc/api_rest.md
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SHOWN = 200
 
 
 def read_json(body: bytes) -> dict[str, Any]:
-    """The object in a request's body. NaN and Infinity are taken, as the server takes them."""
+    """Reads the object in a request's body. Accepts NaN and Infinity, as the server does."""
     try:
         value = json.loads(body, parse_float=_finite)
     except (ValueError, RecursionError) as error:
@@ -31,11 +31,11 @@ def read_json(body: bytes) -> dict[str, Any]:
 
 
 def read_inputs(request: dict[str, Any], wanted: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], bool]:
-    """The input tensors of a request, and whether they came in rows ("instances").
+    """Reads the input tensors of a request, and whether they came in rows ("instances").
 
     Args:
-        request: What `read_json` read.
-        wanted: The signature's inputs, by name.
+        request: Request from `read_json`.
+        wanted: Inputs of the signature, by name.
     """
     if "instances" in request and "inputs" in request:
         raise _invalid("Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist")
@@ -49,7 +49,7 @@ def read_inputs(request: dict[str, Any], wanted: Mapping[str, Any]) -> tuple[dic
 
 
 def write_outputs(outputs: Mapping[str, np.ndarray], in_rows: bool) -> dict[str, Any]:
-    """The reply: "predictions" row by row or "outputs" by name; a single output goes without its name."""
+    """Builds the reply: "predictions" by row or "outputs" by name; a single output has no name."""
     lists = {name: array.tolist() for name, array in outputs.items()}
     if len(lists) == 1:
         (only,) = lists.values()
@@ -97,7 +97,7 @@ def _named(inputs: Any, names: list[str]) -> dict[str, Any]:
 
 
 def _array(value: Any, dtype: int) -> np.ndarray:
-    """A number or nested lists of numbers as an array; the first item of each list says the shape."""
+    """A number or nested lists of numbers as an array; the first items define the shape."""
     shape = []
     first = value
     while isinstance(first, list):
@@ -123,9 +123,10 @@ def _array(value: Any, dtype: int) -> np.ndarray:
 
 
 def _checked_dtype(leaves: list, wanted: tf.DType) -> Any:
-    """What the numbers are to be read as; refuses what is none of its kind: 7.0, "7", true are no int64."""
+    """The dtype to read the numbers as; refuses other kinds: 7.0, "7" and true are not int64."""
     if not (wanted.is_floating or wanted.is_integer or wanted.is_bool):
-        raise tf.errors.UnimplementedError(None, None, f"The stand-in takes no inputs of type {wanted.name}.")
+        message = f"The stand-in does not accept inputs of type {wanted.name}; send numbers or booleans."
+        raise tf.errors.UnimplementedError(None, None, message)
     taken = {bool} if wanted.is_bool else {int} if wanted.is_integer else {int, float}
     types = set(map(type, leaves))
     if list in types:
@@ -145,7 +146,7 @@ def _checked_dtype(leaves: list, wanted: tf.DType) -> Any:
                 )
                 raise _invalid(message)
         return wanted.as_numpy_dtype
-    # As the server has it: a byte is read as int32, and keeps the low bits of what is too large.
+    # As in the server: a byte is read as int32, and too large a value keeps its low bits.
     read_as = np.int32 if wanted.size < 4 else wanted.as_numpy_dtype
     least, most = np.iinfo(read_as).min, np.iinfo(read_as).max
     for leaf in leaves:

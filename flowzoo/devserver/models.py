@@ -1,7 +1,7 @@
-"""Models that the stand-in serves: versions of a folder, loaded and run as TF Serving does.
+"""Models that the stand-in serves: versions in a folder, loaded and run as TF Serving does.
 
-What is wrong with a request is a `tf.errors.OpError`, with the code and the words of the real server;
-REST and gRPC translate it.
+A wrong request raises a `tf.errors.OpError` with the code and message of the real server; REST and gRPC
+translate it.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from flowzoo.storage.versions import version_directories
 PREDICT = "tensorflow/serving/predict"
 DEFAULT_SIGNATURE = "serving_default"
 _WARM_UP = Path("assets.extra") / "tf_serving_warmup_requests"
-# A tensor in a request may say that it is larger than it is: one value that stands for all.
+# A request may claim a huge tensor and send a single value that fills it.
 _MOST_NUMBERS = 2**28
 
 
 class Version:
-    """One version of a model, loaded into a session of its own.
+    """One version of a model, loaded into its own session.
 
-    The session is closed when the last request that holds the version lets go of it.
+    The session is closed when the last request that holds the version releases it.
 
     Args:
         path: ``base_dir/<number>``.
@@ -53,7 +53,7 @@ class Version:
         self._warm_up(path / _WARM_UP)
 
     def run(self, name: str, inputs: Mapping[str, np.ndarray], wanted: Sequence[str] = ()) -> dict:
-        """Runs a signature; returns the outputs by name, or those of them that are wanted."""
+        """Runs a signature; returns its outputs by name, all of them or those in `wanted`."""
         name = name or DEFAULT_SIGNATURE
         if name not in self.signatures:
             raise _error("FailedPrecondition", f'Serving signature key "{name}" not found.')
@@ -69,10 +69,10 @@ class Version:
         return {key: v for key, v in zip(outputs, values, strict=True) if not wanted or key in wanted}
 
     def _function(self, name: str) -> Callable:
-        """The signature as C++ has it: unlike `Session.run`, it compares no shapes in Python.
+        """The signature as a C++ callable; unlike `Session.run`, it does not compare shapes in Python.
 
-        Made at the first request, which is slow for it, as on the real server: TensorFlow optimises
-        the graph. Warm-up requests are there to be the first.
+        The first request creates it. That request is slow, as on the real server, because TensorFlow
+        optimizes the graph. Warm-up requests absorb this cost.
         """
         if name not in self._functions:
             with self._making:
@@ -90,7 +90,7 @@ class Version:
     def _warm_up(self, path: Path) -> None:
         """Runs the first warm-up request of each signature.
 
-        The real server runs them all, for the sake of its batch sizes; here that would only delay the start.
+        The real server runs them all, to cover its batch sizes; here that would only delay the start.
         """
         if not path.is_file():
             return
@@ -101,7 +101,7 @@ class Version:
 
 
 class Status(NamedTuple):
-    """State of a version; the error's code and message where it failed."""
+    """State of a version, with the error's code and message if it failed."""
 
     state: str
     code: int = 0
@@ -109,11 +109,11 @@ class Status(NamedTuple):
 
 
 class Model:
-    """The versions of a folder that are to be served and can be loaded.
+    """A model's loaded versions: those that its configuration selects and that can be loaded.
 
     Args:
         config: Name, version policy (the newest one by default) and labels, as in ``models.config``.
-        directory: Holds the versions: 1, 2, ...
+        directory: Folder of the versions: 1, 2, ...
 
     Raises:
         ValueError: If no version can be loaded.
@@ -124,39 +124,39 @@ class Model:
         self.statuses: dict[int, Status] = {}
         self._directory = directory
         self._broken: dict[int, frozenset] = {}
-        # Never changed, always replaced: other threads read it.
+        # Replaced, never mutated: other threads read it.
         self._loaded: dict[int, Version] = {}
         self.refresh()
         if not self._loaded:
             reasons = [f"{number}: {status.message}" for number, status in self.statuses.items()]
-            none = f"It holds none of those to be served; write one with: flowzoo export MODEL {directory}"
+            none = f"It holds none of the versions to serve; write one with: flowzoo export MODEL {directory}"
             raise ValueError(f"No version in {directory} can be loaded. {'; '.join(reasons) or none}")
 
     @property
     def name(self) -> str:
-        """What requests call it."""
+        """Name of the model in requests."""
         return self.config.name
 
     def refresh(self) -> bool:
-        """Loads the versions that are to be served and lets go of the others; returns whether any changed.
+        """Loads the selected versions and releases the others; returns whether any changed.
 
-        The old ones answer until then. A broken one is left alone until its files change, and another
-        takes its place.
+        The old versions answer until then. A broken version is skipped until its files change, and another
+        is served instead.
         """
         before = self._loaded
         served = self._load_wanted()
-        # With none to put in their place, the old ones stay.
+        # If no selected version can be loaded, the old ones stay.
         for number in set(before) - served if served else ():
             self._loaded = {n: version for n, version in self._loaded.items() if n != number}
             self.statuses[number] = Status("END")
         changed = set(self._loaded) != set(before)
         if changed:
             del before
-            gc.collect()  # A graph is full of cycles, and large.
+            gc.collect()  # Graphs are large and full of reference cycles.
         return changed
 
     def _load_wanted(self) -> set[int]:
-        """Loads what is to be served and is not yet; returns the numbers of all that are."""
+        """Loads the selected versions that are not loaded yet; returns the numbers of all to serve."""
         policy = self.config.model_version_policy
         named = set(policy.specific.versions)
         most = math.inf if policy.HasField("all") or named else max(policy.latest.num_versions, 1)
@@ -175,7 +175,7 @@ class Model:
         self.statuses[number] = Status("LOADING")
         try:
             version = Version(path)
-        except Exception as error:  # noqa: BLE001 - whatever a broken folder raises, the server lives on.
+        except Exception as error:  # noqa: BLE001 - the server survives any error of a broken folder.
             code = getattr(error, "error_code", tf.errors.UNKNOWN)
             self.statuses[number] = Status("END", code, str(error) or type(error).__name__)
             self._broken[number] = files
@@ -185,7 +185,7 @@ class Model:
         return True
 
     def check_labels(self, config: ModelConfig) -> None:
-        """Raises a ValueError if a label is to move to a version that is not loaded."""
+        """Raises a ValueError if a label would move to a version that is not loaded."""
         for label, number in config.version_labels.items():
             if self.config.version_labels.get(label, number) != number and number not in self._loaded:
                 raise ValueError(
@@ -194,7 +194,7 @@ class Model:
                 )
 
     def find(self, version: int | None = None, label: str | None = None) -> Version:
-        """The newest loaded version, or the one that is asked for."""
+        """The newest loaded version, or the requested one."""
         loaded = self._loaded
         if label:
             if label not in self.config.version_labels:
@@ -206,7 +206,7 @@ class Model:
         return loaded[number]
 
     def status(self, version: int | None = None) -> dict[int, Status]:
-        """The statuses of all versions that were seen, or of one."""
+        """The statuses of all versions seen so far, or of one."""
         if version is None:
             return dict(self.statuses)
         if version not in self.statuses:
@@ -215,13 +215,12 @@ class Model:
 
 
 class Models:
-    """All models of a folder: ``directory/1`` is one model's, ``directory/name/1`` is one of several.
+    """All models of a folder: ``directory/1`` for a single model, ``directory/name/1`` for several.
 
     Args:
-        directory: The folder.
-        config: A ``models.config`` of TF Serving: which models of the folder are served, in which versions,
-            and the versions' labels. Read again when it changes. Without one, each model is served in its
-            newest version.
+        directory: Folder of the models.
+        config: A ``models.config`` of TF Serving, which selects models, versions and labels. It is read
+            again when it changes. By default each model is served in its newest version.
 
     Raises:
         ValueError: If there is no model, or the configuration cannot be read.
@@ -249,19 +248,19 @@ class Models:
             try:
                 self._configure()
             except (OSError, ValueError) as error:
-                logging.getLogger(__name__).warning("What was served before is still served: %s", error)
+                logging.getLogger(__name__).warning("Still serving the previous configuration: %s", error)
         for model in self:
-            # A folder that changes while it is read is read again a second later.
+            # A folder that changes while it is read is read again at the next poll.
             with contextlib.suppress(OSError):
                 model.refresh()
 
     def _configure(self) -> None:
-        """Takes over a changed configuration, all of it or nothing."""
+        """Applies a changed configuration, all of it or nothing."""
         assert self._config is not None
         content = self._config.read_bytes() if self._config.is_file() else b""
         if content == self._content:
             return
-        self._content = content  # Before it is understood: what is wrong is told once.
+        self._content = content  # Set before parsing, so that an error is reported once.
         try:
             configs = read_config(content)
             for config in configs:
@@ -278,7 +277,7 @@ class Models:
         self._models = models
 
     def _kept(self, config: ModelConfig) -> Model | None:
-        """The model that is served under this name, unless its folder is another now."""
+        """The model already served under this name, unless its folder has changed."""
         model = self._models.get(config.name)
         return model if model is not None and folder_name(model.config) == folder_name(config) else None
 
@@ -300,7 +299,7 @@ class Models:
 
 
 def _model_folders(directory: Path) -> list[Path]:
-    """The folder itself, if it holds versions, or the folders in it that do."""
+    """The folder itself if it holds versions, otherwise its subfolders that do."""
     folders = [directory] if _versions(directory) else sorted(filter(_versions, directory.iterdir()))
     if not folders:
         raise ValueError(

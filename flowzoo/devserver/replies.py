@@ -1,4 +1,4 @@
-"""What both protocols answer alike: a model's status and its signatures, as TF Serving's messages."""
+"""Replies that REST and gRPC share: a model's status and signatures, as TF Serving's messages."""
 
 from __future__ import annotations
 

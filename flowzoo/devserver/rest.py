@@ -1,4 +1,4 @@
-"""The REST side of the stand-in: TF Serving's paths, codes and messages."""
+"""REST server of the stand-in, with TF Serving's paths, codes and messages."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ _LARGEST_BODY, _LARGEST_UNPACKED = 2**28, 100 * 2**20
 
 
 class HttpServer(ThreadingTCPServer):
-    """Answers each connection in a thread of its own.
+    """Answers each connection in its own thread.
 
     Args:
-        address: Host and port; port 0 has one chosen.
-        models: What is served.
+        address: Host and port; port 0 chooses a free one.
+        models: Models to serve.
     """
 
     allow_reuse_address = True
@@ -52,7 +52,7 @@ class HttpServer(ThreadingTCPServer):
         self.models = models
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is no error of ours."""
+        """Logs errors, except that a client disconnected."""
         if not isinstance(sys.exception(), ConnectionError | TimeoutError):
             logging.getLogger(__name__).exception("a connection from %s broke", client_address)
 
@@ -68,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             body = self._body()
         except ValueError as error:
-            # What follows on the connection cannot be told from the body.
+            # The next request on the connection cannot be told apart from the body.
             self.close_connection = True
             self._reply(411 if "Transfer-Encoding" in self.headers else 400, {"error": str(error)})
             return
@@ -90,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, path: str, body: bytes) -> dict[str, Any]:
         if self.command == "POST" and (match := _PREDICT.fullmatch(path)):
             if match["method"].lower() != "predict":
-                raise tf.errors.UnimplementedError(None, None, "A flow neither classifies nor regresses.")
+                raise tf.errors.UnimplementedError(None, None, "A flow neither classifies nor regresses; use predict.")
             return self._predict(*_model(match), body)
         if self.command == "GET" and (match := _INFO.fullmatch(path)):
             if not match["name"]:
@@ -98,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
             name, version, label = _model(match)
             if match["metadata"]:
                 return self._metadata(name, version, label)
-            # As the server has it: a label is not looked at, and the answer tells of all versions.
+            # As in the server: a label is ignored, and the answer lists all versions.
             return _as_dict(status_reply(self.server.models, name, version))
         raise _invalid(f"Malformed request: {self.command} {path}")
 
@@ -120,15 +120,15 @@ class _Handler(BaseHTTPRequestHandler):
         return {"model_spec": spec, "metadata": {"signature_def": _as_dict(signature_map(found))}}
 
     def _body(self) -> bytes:
-        """The request's body, unpacked; a ValueError if it cannot be told where it ends."""
+        """The request's decompressed body; raises a ValueError if its length is unknown."""
         if "Transfer-Encoding" in self.headers:
-            raise ValueError("The stand-in takes no chunked bodies; send a Content-Length.")
+            raise ValueError("The stand-in does not accept chunked bodies; send a Content-Length.")
         length = self.headers.get("Content-Length", "0").strip()
         if not re.fullmatch("[0-9]{1,18}", length) or int(length) > _LARGEST_BODY:
             raise ValueError(f"Content-Length must be a number up to {_LARGEST_BODY}; got {length[:50]}.")
         body = self.rfile.read(int(length))
         if len(body) < int(length):
-            raise ValueError("The body ended too soon.")
+            raise ValueError(f"The body ended after {len(body)} of {length} bytes.")
         return _unzipped(body) if "gzip" in self.headers.get("Content-Encoding", "") else body
 
     def _reply(self, code: int, reply: dict[str, Any]) -> None:
@@ -143,12 +143,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(text)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What http.server itself refuses, in JSON like the rest."""
+        """Sends http.server's own errors as JSON too."""
         self.close_connection = True
         self._reply(code, {"error": message or "Malformed request"})
 
     def log_message(self, format: str, *args: Any) -> None:
-        """One line a request would drown what matters."""
+        """Logs nothing: a line for each request would hide the warnings."""
 
 
 def _model(match: re.Match) -> tuple[str, int | None, str | None]:
@@ -160,7 +160,7 @@ def _model(match: re.Match) -> tuple[str, int | None, str | None]:
 
 
 def _unzipped(body: bytes) -> bytes:
-    """The body as it was before gzip; empty, as the server has it, if it is none or too large."""
+    """The decompressed body; empty, as in the server, if it is not gzip or too large."""
     unzip = zlib.decompressobj(wbits=31)
     try:
         plain = unzip.decompress(body, _LARGEST_UNPACKED)

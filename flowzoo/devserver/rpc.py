@@ -1,4 +1,4 @@
-"""The gRPC side of the stand-in: PredictionService and ModelService."""
+"""gRPC server of the stand-in: PredictionService and ModelService."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from flowzoo.devserver.replies import metadata_reply, status_reply
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _THREADS = 64
-# A status travels in a header, and these are short.
+# A status is sent in a header, and headers are short.
 _LONGEST_MESSAGE = 1000
 
 
@@ -35,7 +35,7 @@ def start(address: str, models: Models) -> tuple[grpc.Server, int]:
     """Starts a server; returns it with its port.
 
     Raises:
-        RuntimeError: If the address is taken.
+        RuntimeError: If the address is in use.
     """
     options = [
         ("grpc.max_receive_message_length", -1),
@@ -51,7 +51,7 @@ def start(address: str, models: Models) -> tuple[grpc.Server, int]:
 
 
 def _answering(method: Callable) -> Callable:
-    """Turns an error of TensorFlow's into the status of the same code."""
+    """Turns a TensorFlow error into the gRPC status with the same code."""
 
     @functools.wraps(method)
     def answer(self: Any, request: Any, context: grpc.ServicerContext) -> Any:

@@ -1,4 +1,4 @@
-"""The stand-in as a whole: two ports, and a look at the disk every second."""
+"""Server of the stand-in: a REST port, a gRPC port, and a poll for new versions."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _GRACE_SECONDS = 5.0
 class Server:
     """Serves exported flows over REST and gRPC, for development.
 
-    It answers as TF Serving does and runs the SavedModel in a session as TF Serving does, but it does
-    not batch. Of each model it serves the newest version that can be loaded, or those that a
-    configuration names. A new one is loaded while the old one answers.
+    It answers like TF Serving and runs the SavedModel in a session like TF Serving, but it does not batch.
+    It serves the newest version of each model that can be loaded, or the versions that a configuration
+    names. The old version answers while a new one is loaded.
 
     Args:
         directory: A model's folder (``directory/1/saved_model.pb``), or a folder of such folders.
         config: A ``models.config`` of TF Serving, with versions and labels; read again when it changes. The
-            last part of a ``base_path`` is the model's folder in `directory`.
-        host: Where to listen; this machine only by default.
-        rest_port: 0 has one chosen.
-        grpc_port: 0 has one chosen.
-        poll_seconds: How often to look for new versions.
+            last component of a ``base_path`` is the model's folder in `directory`.
+        host: Address to listen on; this machine only by default.
+        rest_port: Port of the REST API; 0 chooses a free one.
+        grpc_port: Port of the gRPC API; 0 chooses a free one.
+        poll_seconds: Seconds between polls for new versions.
 
     Raises:
         ValueError: If the directory holds no model that can be loaded, the configuration cannot be read, or
-            a port is taken.
+            a port is in use.
 
     Example:
         >>> with Server("models/flights") as server:  # doctest: +SKIP
@@ -58,12 +58,12 @@ class Server:
         try:
             self._http = rest.HttpServer((host, rest_port), self.models)
         except OSError as error:
-            raise ValueError(f"{host}:{rest_port} cannot be listened on: {error.strerror}.") from None
+            raise ValueError(f"Cannot listen on {host}:{rest_port}: {error.strerror}.") from None
         try:
             self._grpc, port = rpc.start(f"{host}:{grpc_port}", self.models)
         except RuntimeError:
             self._http.server_close()
-            raise ValueError(f"{host}:{grpc_port} cannot be listened on; the port may be taken.") from None
+            raise ValueError(f"Cannot listen on {host}:{grpc_port}; the port may be in use.") from None
         self.rest_address = f"{host}:{self._http.server_address[1]}"
         self.grpc_address = f"{host}:{port}"
         self._threads = [
@@ -78,7 +78,7 @@ class Server:
         self._stopping.wait()
 
     def stop(self) -> None:
-        """Stops listening; gRPC requests that are under way may finish."""
+        """Stops listening; gRPC requests in progress may finish."""
         self._stopping.set()
         self._grpc.stop(_GRACE_SECONDS).wait()
         self._http.shutdown()

@@ -1,4 +1,4 @@
-"""Checkpoint: at ends of epochs, all that a training needs to go on from there as if nothing had happened."""
+"""Checkpoint: saves all that a training needs to resume, at the ends of epochs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ LAST, BEST, STATE = "last.weights.h5", "best.npz", "state.json"
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Keeps the weights (last, and best on validation), the optimizer, and the history.
+    """Saves the weights (last, and best on validation), the optimizer and the history.
 
-    ``directory/<epochs done>/`` is written beside and renamed, and only then the one before is removed: what
-    has a number is whole. Must come before callbacks that change the weights at the end of an epoch.
+    A checkpoint is written under a temporary name and renamed to ``directory/<epochs done>/``. Only then is the
+    previous one removed, so a numbered directory is always complete. The callback must come before callbacks
+    that change the weights at the end of an epoch.
 
     Args:
-        directory: Of the checkpoints.
+        directory: Directory of the checkpoints.
         monitor: Name of the validation metric that decides which epoch is the best (the lowest), or None.
-        patience: Epochs without a better one before training stops; None for never.
-        seconds_between: The least time between two; the last epoch's is always written.
+        patience: Epochs without improvement before training stops; None to never stop early.
+        seconds_between: Minimum time between two checkpoints. The last epoch's is always written.
     """
 
     def __init__(
@@ -39,27 +40,27 @@ class Checkpoint(keras.callbacks.Callback):
         self._seconds_between, self._written = seconds_between, time.monotonic()
         self.history: list[dict] = []
         self._best = {"value": math.inf, "epoch": 0}
-        # The best epoch's weights, until they are in a file.
+        # The best epoch's weights, until they are written to a file.
         self._best_weights: list[np.ndarray] | None = None
 
     @property
     def epochs_done(self) -> int:
-        """How many epochs lie behind."""
+        """Number of finished epochs."""
         return len(self.history)
 
     @property
     def seconds(self) -> float:
-        """Training time so far, that of earlier runs included."""
+        """Training time so far in seconds, including earlier runs."""
         return self.history[-1]["seconds"] if self.history else 0.0
 
     @property
     def is_finished_early(self) -> bool:
-        """Whether the patience ran out."""
+        """Whether the patience has run out."""
         waited = self.epochs_done - self._best["epoch"]
         return self._patience is not None and self._monitor is not None and waited >= self._patience
 
     def restore(self, flow: Flow) -> bool:
-        """Loads the newest checkpoint into a compiled flow, if there is one."""
+        """Loads the newest checkpoint into a compiled flow; returns False if there is none."""
         newest = self._newest()
         if newest is None:
             return False
@@ -72,7 +73,7 @@ class Checkpoint(keras.callbacks.Callback):
         return True
 
     def best_weights(self) -> list[np.ndarray] | None:
-        """The best epoch's weights, in the order of `get_weights`, if there was validation."""
+        """The best epoch's weights, in the order of `get_weights`; None without validation."""
         newest = self._newest()
         if newest is None or not (newest / BEST).exists():
             return None
@@ -80,7 +81,7 @@ class Checkpoint(keras.callbacks.Callback):
             return [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Writes a checkpoint if it is time; stops the training if the patience has run out."""
+        """Writes a checkpoint if one is due; stops the training if the patience has run out."""
         self.history.append({key: float(value) for key, value in (logs or {}).items()})
         value = self.history[-1].get(self._monitor or "", math.nan)
         if value < self._best["value"]:
@@ -94,7 +95,7 @@ class Checkpoint(keras.callbacks.Callback):
         except OSError as error:
             raise OSError(
                 f"The checkpoint of epoch {epoch + 1} could not be written to {self._directory}: {error}. "
-                "The one before is whole: make room and run the same command again; it goes on from there."
+                "The previous one is intact: free disk space and run the same command again to resume from it."
             ) from error
         if self.is_finished_early:
             self.model.stop_training = True
@@ -114,7 +115,7 @@ class Checkpoint(keras.callbacks.Callback):
             shutil.rmtree(old)
 
     def _averaged(self):
-        """The weights as they were validated: the moving average, where the optimizer keeps one."""
+        """The weights that were validated: the moving average, if the optimizer keeps one."""
         raw = self.model.get_weights()
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
         averaged = self.model.get_weights()
@@ -128,7 +129,7 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def _link(source, target):
-    """The same file under another name; a copy where the file system has no links."""
+    """Links a file under another name; copies it if the file system has no hard links."""
     try:
         os.link(source, target)
     except OSError:
@@ -136,23 +137,24 @@ def _link(source, target):
 
 
 def check_room(directory: Path, flow: Flow) -> None:
-    """Raises an OSError, before any training, if the run cannot be written.
+    """Raises an OSError before training if the run cannot be written.
 
     Args:
         directory: The run's directory.
-        flow: Whose checkpoints go there, the new one beside the old one.
+        flow: The flow to train. Two of its checkpoints must fit at the same time.
     """
-    way_out = "Choose another directory with --out."
     try:
         with files.replacing(directory / ".writable") as beside:
             beside.write_text("")
         (directory / ".writable").unlink()
     except OSError as error:
-        raise OSError(f"The run directory {directory} cannot be written to: {error}. {way_out}") from None
-    # Weights, two moments, an average, and the best weights: twice.
+        raise OSError(
+            f"The run directory {directory} cannot be written to: {error}. Choose another with --out."
+        ) from None
+    # Weights, two moments, an average and the best weights, for the old and the new checkpoint.
     needed, free = 2 * 5 * 4 * flow.count_params() + 2**20, shutil.disk_usage(directory).free
     if free < needed:
         raise OSError(
-            f"A run of this flow needs {needed / 2**20:.0f} MiB in {directory}, and {free / 2**20:.0f} MiB "
-            f"are free. Make room. {way_out}"
+            f"A run of this flow needs {needed / 2**20:.0f} MiB in {directory}, but {free / 2**20:.0f} MiB "
+            "are free. Free disk space, or choose another directory with --out."
         )

@@ -1,4 +1,4 @@
-"""The schema of zoo_configs/*.yaml: a preset's whole recipe. Needs no TensorFlow."""
+"""Recipes: the schema of zoo_configs/*.yaml. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class _Section(pydantic.BaseModel):
 
 
 class ModelConfig(_Section):
-    """Which architecture, with which options.
+    """The architecture and its options.
 
     Attributes:
-        name: Registry name.
-        context_shape: Of conditional flows.
+        name: Registry name of the architecture.
+        context_shape: Context shape of a conditional flow; null for none.
         options: Keyword arguments of `flowzoo.create_model`.
     """
 
@@ -49,17 +49,17 @@ class ModelConfig(_Section):
 
 
 class DataConfig(_Section):
-    """Which data, cut how.
+    """The data and their splits.
 
     Attributes:
-        source: A name of the catalog, or the path of a file.
+        source: Name of a catalog data set, or path of a file.
         train: Split expression of the training rows.
-        validation: Of the rows that choose the best epoch; None for none.
-        test: Of the rows that the reported metrics come from.
-        batch_size: Rows a step.
+        validation: Split expression of the rows that choose the best epoch; null for none.
+        test: Split expression of the rows that the reported metrics come from.
+        batch_size: Rows per step.
         columns: Columns of a file, or the key of an array in an .npz.
-        missing: "error" refuses rows of a file with missing values, "drop" leaves them out, "mean" puts the
-            mean of the column's values in the training rows.
+        missing: "error" rejects rows of a file with missing values, "drop" leaves them out, "mean" replaces a
+            missing value with the column's mean over the training rows.
     """
 
     source: str
@@ -72,27 +72,28 @@ class DataConfig(_Section):
 
 
 class TrainingConfig(_Section):
-    """How to train.
+    """The training options.
 
     Attributes:
         epochs: Passes over the training rows.
         optimizer: "adam", "adamax" or "adamw".
-        learning_rate: The highest one.
-        schedule: "cosine" (to 0 at the end) or "constant".
-        warmup_steps: Steps of linear growth to the learning rate.
-        clip_norm: Bound of the global gradient norm; null for none.
-        weight_decay: Of adamw.
-        l2: Factor of the squares of the conditioners' kernels that are added to the loss.
-        noise: Standard deviation of the Gaussian noise that moves each training row, anew at each step, where
-            the columns are standardised: 0.05 is a twentieth of a column's own deviation.
-        ema: Momentum of the moving average of the weights that is evaluated and kept; null for none.
+        learning_rate: Highest learning rate of the schedule.
+        schedule: "cosine" (decays to 0 at the end) or "constant".
+        warmup_steps: Steps of linear warm-up to the learning rate.
+        clip_norm: Upper bound of the global gradient norm; null for none.
+        weight_decay: Weight decay of adamw.
+        l2: Factor of the penalty on the conditioners' squared kernels, which is added to the loss.
+        noise: Standard deviation of the Gaussian noise that is added to the standardised training rows at each
+            step: 0.05 is a twentieth of a column's standard deviation.
+        ema: Momentum of the moving average of the weights. The average is evaluated and saved. null for none.
         patience: Epochs without a better validation metric before training stops; null for none.
         jit_compile: "auto", true or false.
-        precision: What the networks compute in while they train: "mixed_bfloat16" is faster on processors
-            that have it (GPUs since Ampere, CPUs with AMX). Weights, densities and preset are float32.
-        memory_efficient: Whether activations are computed again for the gradient; see `Flow.compile`.
-        checkpoint_seconds: The least time between two checkpoints, which are written at ends of epochs: a
-            kill loses as much, and the epoch. 0 for one after each epoch, as several workers always do.
+        precision: Precision of the networks during training: "mixed_bfloat16" is faster on processors that
+            support it (GPUs since Ampere, CPUs with AMX). Weights, densities and preset stay float32.
+        memory_efficient: Whether the gradient recomputes activations to save memory; see `Flow.compile`.
+        checkpoint_seconds: Minimum time between two checkpoints, which are written at the ends of epochs. A
+            killed run loses at most this time plus one epoch. 0 writes one after each epoch, as several
+            workers always do.
     """
 
     epochs: int = pydantic.Field(20, gt=0)
@@ -115,19 +116,19 @@ class TrainingConfig(_Section):
     @classmethod
     def _of_adamw(cls, value: float, info: pydantic.ValidationInfo) -> float:
         if value and info.data.get("optimizer") != "adamw":
-            raise ValueError("only optimizer: adamw decays weights; for others take l2")
+            raise ValueError("weight_decay needs optimizer: adamw; with others, use l2")
         return value
 
 
 class CardConfig(_Section):
-    """What a model card says beside what is measured; training needs none of it.
+    """What a model card says in addition to the measurements; training does not use it.
 
     Attributes:
-        licence: Of a file's data; the catalog knows those of its data sets.
-        data_url: Where a file's data come from.
-        published: The test metric that was published for this architecture and data: bits/dim of images, else
-            mean negative log-likelihood in nats.
-        published_source: Where.
+        licence: Licence of a file's data; the catalog knows the licences of its data sets.
+        data_url: URL of a file's data.
+        published: Published test metric of this architecture on these data: bits/dim for images, else mean
+            negative log-likelihood in nats.
+        published_source: Source of the published metric.
         limits: What to know before use.
     """
 
@@ -142,9 +143,9 @@ class ZooConfig(_Section):
     """A recipe: what `flowzoo train` runs.
 
     Attributes:
-        name: Of the preset.
+        name: Name of the preset.
         description: One sentence.
-        seed: Of the weights, dropout, noise, and the order of the rows.
+        seed: Seed of the weights, of dropout, of noise and of the order of the rows.
         model: See `ModelConfig`.
         data: See `DataConfig`.
         training: See `TrainingConfig`.
@@ -166,7 +167,7 @@ class ZooConfig(_Section):
         return self
 
     def trains_as(self, other: ZooConfig) -> bool:
-        """Whether a run of one is a run of the other: all that shapes its result is the same."""
+        """Whether two recipes give the same result; description, card and checkpoint_seconds may differ."""
         other_things: Any = {"description": True, "card": True, "training": {"checkpoint_seconds"}}
         mine, theirs = (config.model_dump(mode="json", exclude=other_things) for config in (self, other))
         return mine == theirs
@@ -177,11 +178,11 @@ def load_config(path: str | os.PathLike, overrides: list[str] | tuple[str, ...] 
 
     Args:
         path: A YAML file.
-        overrides: ``"training.epochs=5"``: dotted key, YAML value.
+        overrides: Strings such as ``"training.epochs=5"``: a dotted key and a YAML value.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: On wrong YAML, keys or values; a wrong key's message names the nearest right one.
+        ValueError: If YAML, keys or values are wrong; the message for an unknown key names the closest one.
     """
     content = parse_yaml(Path(path).read_text(), str(path))
     if not isinstance(content, dict):
@@ -195,7 +196,7 @@ def load_config(path: str | os.PathLike, overrides: list[str] | tuple[str, ...] 
 
 
 def dump_config(config: ZooConfig) -> str:
-    """The recipe as YAML, every default written out."""
+    """The recipe as YAML, with every default written out."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
@@ -214,7 +215,7 @@ def _apply(content: dict, override: str) -> None:
 
 
 def _explain(error: Any) -> str:
-    """One line for pydantic's first complaint."""
+    """Formats a pydantic error as one line."""
     where = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         section: Any = ZooConfig

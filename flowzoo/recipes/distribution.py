@@ -1,4 +1,4 @@
-"""The devices of a training: strategies by name, what they are made of, and which worker writes."""
+"""Distributed training: strategies by name, their devices, and the worker that writes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _EXAMPLE = (
 
 
 def check_strategy(name: str) -> None:
-    """Tells a wrong name or a wrong TF_CONFIG, before TensorFlow is imported.
+    """Rejects a wrong name or a wrong TF_CONFIG before TensorFlow is imported.
 
     Raises:
         ValueError: If there is no such strategy, or for "multi_worker" if TF_CONFIG is missing or wrong.
@@ -37,15 +37,15 @@ def check_strategy(name: str) -> None:
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy | None:
-    """The strategy of a name: None for "none".
+    """The strategy of this name; None for "none".
 
-    "multi_worker" waits for the other workers, and must come before anything else that TensorFlow does.
+    "multi_worker" waits for the other workers and must be created before TensorFlow does anything else.
 
     Args:
         name: "none", "mirrored" (all GPUs of this machine) or "multi_worker" (all machines of TF_CONFIG).
 
     Raises:
-        ValueError: As `check_strategy`.
+        ValueError: As for `check_strategy`.
     """
     import tensorflow as tf
 
@@ -58,7 +58,7 @@ def make_strategy(name: str) -> tf.distribute.Strategy | None:
 
 
 def describe_devices(strategy: tf.distribute.Strategy | None) -> str:
-    """What a training under this strategy runs on, in one line."""
+    """Describes in one line the devices of a training under this strategy."""
     import tensorflow as tf
 
     gpus = tf.config.list_logical_devices("GPU")
@@ -69,7 +69,7 @@ def describe_devices(strategy: tf.distribute.Strategy | None) -> str:
     elif replicas == len(gpus):
         here = f"{len(gpus)} GPU" + "s" * (len(gpus) > 1)
     else:
-        here = f"1 of {len(gpus)} GPUs (--strategy mirrored takes all)"
+        here = f"1 of {len(gpus)} GPUs (--strategy mirrored uses all)"
     if workers == 1:
         return here
     role = "which writes the run directory" if index == 0 else "worker 0 writes the run directory"
@@ -77,16 +77,16 @@ def describe_devices(strategy: tf.distribute.Strategy | None) -> str:
 
 
 def is_chief(strategy: tf.distribute.Strategy | None) -> bool:
-    """Whether this process is the one that writes."""
+    """Whether this process writes the run directory."""
     return _workers(strategy)[1] == 0
 
 
 @contextlib.contextmanager
 def own_directory(strategy: tf.distribute.Strategy | None, run_dir: Path) -> Iterator[Path]:
-    """Where this worker writes a run: the chief in the run directory, the others in one that is thrown away.
+    """The directory that this worker writes: the run directory for the chief, a temporary one for the others.
 
-    All do the same, so that no worker ever waits for a step that another leaves out. All begin with the same
-    checkpoint, the run directory's.
+    All workers take the same steps, so that none waits for a step that another skips. All start from the run
+    directory's checkpoint.
     """
     if is_chief(strategy):
         yield run_dir
@@ -99,7 +99,7 @@ def own_directory(strategy: tf.distribute.Strategy | None, run_dir: Path) -> Ite
 
 @contextlib.contextmanager
 def telling_of_lost_workers() -> Iterator[None]:
-    """Says what to do when another worker is gone: TensorFlow ends a collective that lacks one."""
+    """Raises a clear error when another worker is lost and TensorFlow aborts the collective operation."""
     import tensorflow as tf
 
     try:
@@ -107,12 +107,12 @@ def telling_of_lost_workers() -> Iterator[None]:
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
         raise ConnectionError(
             f"Another worker was lost ({_reason(error.message)}). Run the same command on every worker "
-            "again: the training goes on from its last whole epoch."
+            "again: the training resumes from its last complete epoch."
         ) from error
 
 
 def wait_for_all(strategy: tf.distribute.Strategy | None) -> None:
-    """Returns when all workers have come here: one that ends early takes the others with it."""
+    """Waits until all workers arrive here: a worker that exits early would abort the others."""
     import tensorflow as tf
 
     def arrive() -> Any:
@@ -123,7 +123,7 @@ def wait_for_all(strategy: tf.distribute.Strategy | None) -> None:
 
 
 def _workers(strategy: tf.distribute.Strategy | None) -> tuple[int, int]:
-    """How many workers there are, and which of them this is."""
+    """The number of workers and the index of this one."""
     resolver: Any = getattr(strategy, "cluster_resolver", None)
     cluster = {} if resolver is None else resolver.cluster_spec().as_dict()
     if not cluster:
@@ -133,7 +133,7 @@ def _workers(strategy: tf.distribute.Strategy | None) -> tuple[int, int]:
 
 
 def _reason(message: str) -> str:
-    """What is worth knowing of TensorFlow's paragraph on a collective that ended."""
+    """The cause in TensorFlow's long message about an aborted collective operation."""
     text = " ".join(message.split())
     return text.partition("is aborted by: ")[2][:200] or text[:200]
 
@@ -141,8 +141,8 @@ def _reason(message: str) -> str:
 def _check_tf_config(text: str | None) -> None:
     if not text:
         raise ValueError(
-            "--strategy multi_worker needs TF_CONFIG in the environment, which says who the workers are and "
-            f"which of them this is: {_EXAMPLE}. Several GPUs of one machine: --strategy mirrored."
+            "--strategy multi_worker needs TF_CONFIG in the environment, which lists the workers and the index "
+            f"of this one: {_EXAMPLE}. For several GPUs of one machine, use --strategy mirrored."
         )
     try:
         content = json.loads(text)
@@ -152,4 +152,4 @@ def _check_tf_config(text: str | None) -> None:
     except (ValueError, KeyError, TypeError):
         known = False
     if not known:
-        raise ValueError(f"TF_CONFIG is not what TensorFlow reads. Wanted: {_EXAMPLE}. Got: {text}")
+        raise ValueError(f"TF_CONFIG is not valid. Expected: {_EXAMPLE}. Got: {text}")

@@ -1,4 +1,4 @@
-"""Mean density of a data set with its standard error."""
+"""evaluate: mean negative log-likelihood of a data set with its standard error."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 def evaluate(flow: Flow, dataset: tf.data.Dataset) -> dict[str, float]:
-    """Streams batches through the flow.
+    """Mean negative log-likelihood of a data set, one batch at a time.
 
     Args:
         flow: A flow.
         dataset: Batches of x, or of (x, context) for a conditional flow.
 
     Returns:
-        ``rows``; ``nll`` (nats a row) and its standard error ``nll_se``; for images ``bits_per_dim`` and
-        ``bits_per_dim_se``.
+        ``rows``; ``nll`` (nats per row) and its standard error ``nll_se``; for images also ``bits_per_dim``
+        and ``bits_per_dim_se``.
 
     Raises:
         ValueError: If there are no rows, or the density of one is not finite.
@@ -35,8 +35,8 @@ def evaluate(flow: Flow, dataset: tf.data.Dataset) -> dict[str, float]:
         finite = np.isfinite(log_prob)
         if not finite.all():
             raise ValueError(
-                f"The density of row {moments.count + int(finite.argmin())} of the data is not finite: "
-                "look there for values that are far out, as those that stand for missing ones."
+                f"The density of row {moments.count + int(finite.argmin())} of the data is not finite. "
+                "Check it for extreme values, such as placeholders for missing ones."
             )
         moments.update(-log_prob[:, None])
     moments.check("the data set")

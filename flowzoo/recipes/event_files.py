@@ -1,4 +1,4 @@
-"""EventFiles: a run's history as TensorBoard reads it, one point for each metric and epoch."""
+"""EventFiles: writes a run's history for TensorBoard, one point for each metric and epoch."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from flowzoo.recipes.checkpoint import Checkpoint
 class EventFiles(keras.callbacks.Callback):
     """Writes ``directory/train`` and ``directory/validation``, two curves of one chart in TensorBoard.
 
-    Keras's own callback needs the package tensorboard, and after a resume has points twice, or not at all.
-    Here the files begin anew, with the whole history. Must come after the checkpoint.
+    Keras's own callback needs the package tensorboard, and duplicates or loses points when a run resumes.
+    This one starts new files with the whole history. It must come after the checkpoint.
 
     Args:
-        checkpoint: Whose history is written.
-        directory: Of the two folders.
+        checkpoint: Callback whose history is written.
+        directory: Parent directory of the two folders.
     """
 
     def __init__(self, checkpoint: Checkpoint, directory: Path):
@@ -33,7 +33,7 @@ class EventFiles(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Writes the epochs of earlier runs."""
         shutil.rmtree(self._directory, ignore_errors=True)
-        # The axis of time is that of training, without the pauses.
+        # The time axis shows training time, without the pauses.
         self._start = time.time() - self._checkpoint.seconds
         self._writers: dict[str, tf.io.TFRecordWriter] = {}
         for row in self._checkpoint.history:
@@ -70,7 +70,7 @@ class EventFiles(keras.callbacks.Callback):
         name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"
         writer = tf.io.TFRecordWriter(str(folder / name))
         version = Event(wall_time=self._start, file_version="brain.Event:2")
-        # A TensorBoard that is running forgets what it has read so far.
+        # Makes a running TensorBoard discard what it has read so far.
         start = Event(wall_time=self._start, session_log=SessionLog(status=SessionLog.START))
         for event in (version, start):
             writer.write(event.SerializeToString())

@@ -14,7 +14,7 @@ _OPTIMIZERS = {
 
 
 def make_optimizer(training: TrainingConfig, steps: int) -> keras.optimizers.Optimizer:
-    """The recipe's optimizer for a training of so many steps."""
+    """The recipe's optimizer for a training of this many steps."""
     options: dict = {"global_clipnorm": training.clip_norm}
     if training.ema is not None:
         options |= {"use_ema": True, "ema_momentum": training.ema}

@@ -1,4 +1,4 @@
-"""Progress: how far a training is: nats or bits/dim, rows/s, the time left."""
+"""Progress: shows the metric, the speed and the time left of a training."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import rich.progress
 
 from flowzoo.utils.metrics import main_metric
 
-# Seconds between two looks of the bar.
+# Seconds between two updates of the bar.
 _EVERY = 0.2
 
 
 class Progress(keras.callbacks.Callback):
-    """A line for each epoch and, on a terminal, a bar below them.
+    """Prints a line for each epoch and, on a terminal, a bar below them.
 
-    A context manager, so that the terminal is left in order when a training is stopped.
+    It is a context manager, so that a stopped training restores the terminal.
 
     Args:
-        batch_size: Rows a step.
-        console: Where to; standard output by default.
+        batch_size: Rows per step.
+        console: Console to print to; standard output by default.
     """
 
     def __init__(self, batch_size: int, console: rich.console.Console | None = None):
@@ -38,7 +38,7 @@ class Progress(keras.callbacks.Callback):
             disable=not self._console.is_terminal,
             transient=True,
         )
-        # Seconds of the last whole epoch: the first one compiles, and is no measure of the others.
+        # Seconds of the last complete epoch; None during the first.
         self._epoch_seconds: float | None = None
 
     def __enter__(self) -> Progress:
@@ -50,7 +50,7 @@ class Progress(keras.callbacks.Callback):
         self._bar.stop()
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Takes the names of the metric and of its unit."""
+        """Looks up the metric and its unit."""
         self._metric, self._unit = main_metric({metric.name: metric for metric in self.model.metrics})
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -62,7 +62,7 @@ class Progress(keras.callbacks.Callback):
         self._bar.update(self._bar.task_ids[0], description=self._name)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Moves the bar, a few times a second."""
+        """Updates the bar a few times per second."""
         now = time.monotonic()
         is_last = batch + 1 == self.params["steps"]
         if now - self._looked < _EVERY and not is_last:
@@ -89,7 +89,7 @@ class Progress(keras.callbacks.Callback):
         return f"epoch {self._epoch + 1}/{self.params['epochs']}"
 
     def _status(self, logs, part):
-        """The metrics, the speed and the time left after some part of the epoch."""
+        """The metrics, the speed and the time left after the fraction `part` of the epoch."""
         shown = []
         if self._metric in logs:
             shown.append(f"{float(logs[self._metric]):.4f} {self._unit}")

@@ -1,4 +1,4 @@
-"""train: one recipe to one run directory with weights, metrics, curve and samples."""
+"""train: runs a recipe and writes a run directory with weights, metrics, curve and samples."""
 
 from __future__ import annotations
 
@@ -39,32 +39,32 @@ def train(
     verbose: bool = True,
     strategy: tf.distribute.Strategy | None = None,
 ) -> dict:
-    """Runs a recipe, or goes on with it where an earlier run in the same directory ended.
+    """Runs a recipe, or resumes an earlier run of it in the same directory.
 
-    A run that was stopped, however it was, and started again ends where an undisturbed one would have: the
-    last checkpoint's weights, optimizer, averages and random numbers are there again, and the order of the
-    rows is a function of seed and epoch. A finished run is not run again.
+    A run that is stopped and resumed gives the same result as an uninterrupted one. The last checkpoint
+    restores weights, optimizer, averages and random state, and the order of the rows depends only on seed and
+    epoch. A finished run is not run again.
 
     Args:
         config: See `flowzoo.recipes.config.load_config`.
-        run_dir: Gets ``config.yaml`` (resolved), ``history.csv``, ``best.weights.h5`` and
+        run_dir: Directory for ``config.yaml`` (resolved), ``history.csv``, ``best.weights.h5`` and
             ``last.weights.h5``, ``preset/`` (the best weights, for `from_pretrained`), ``tensorboard/``,
-            ``curve.png`` and ``samples.png``; at the very end ``metrics.json``.
+            ``curve.png`` and ``samples.png``; ``metrics.json`` comes last.
         data_dir: Where TFDS keeps prepared data sets.
         download: False to work offline.
         verbose: Whether to show a line for each epoch and, on a terminal, a bar.
-        strategy: Shares each batch between devices, or between machines: then all of them call this with the
-            same arguments and a directory that all can read, and worker 0 writes it.
+        strategy: Splits each batch between devices or machines. Every machine must call this with the same
+            arguments and a directory that all can read; worker 0 writes it.
 
     Returns:
-        What is in ``metrics.json``: test metrics with standard errors, parameters, seconds; versions of the
-        software, and flowzoo's commit where it runs from a checkout.
+        The content of ``metrics.json``: test metrics with standard errors, parameters, seconds; versions of the
+        software, and flowzoo's commit if it runs from a checkout.
 
     Raises:
-        ValueError: Before the first step, on data or options that cannot work.
+        ValueError: If data or options cannot work; before the first step.
         FileExistsError: If the directory holds another run.
         OSError: If the directory cannot be written to, or is too full; before the first step if possible.
-        FloatingPointError: If step after step is not finite; see `flowzoo.training.skipped_steps`.
+        FloatingPointError: If many steps in a row are not finite; see `flowzoo.training.skipped_steps`.
         ConnectionError: If another worker is lost.
     """
     plots.check_available()
@@ -97,7 +97,7 @@ def _run(config, run_dir, data_dir, download, verbose, strategy):
             seed=config.seed,
         )
     check_room(run_dir, flow)
-    # Workers' clocks differ, and all must write at once: under a strategy, after each epoch.
+    # Workers' clocks differ, but all must write at the same epoch: under a strategy, after each one.
     between = config.training.checkpoint_seconds if strategy is None else 0.0
     checkpoint = Checkpoint(run_dir / CHECKPOINTS, _monitor(config, flow), config.training.patience, between)
     resumed = checkpoint.restore(flow)
@@ -105,7 +105,7 @@ def _run(config, run_dir, data_dir, download, verbose, strategy):
         flow.fit(
             datasets["train"],
             initial_epoch=checkpoint.epochs_done,
-            # With no epoch left `fit` still brings the last weights and the logs to their final state.
+            # With no epoch left, `fit` still finalizes the last weights and the logs.
             epochs=checkpoint.epochs_done if checkpoint.is_finished_early else config.training.epochs,
             validation_data=datasets["validation"],
             callbacks=[
@@ -123,7 +123,7 @@ def _run(config, run_dir, data_dir, download, verbose, strategy):
     if config.training.precision != "float32":
         trained, flow = flow, _create(config, datasets["train"])
         flow.set_weights(trained.get_weights())
-    # Now already, as the test rows may hold what no density can be given of.
+    # Saved before the evaluation, which fails if a test row has no finite density.
     columns = {"columns": config.data.columns}
     flow.save_to_preset(run_dir / "preset", metadata=columns)
     metrics = {
@@ -139,14 +139,14 @@ def _run(config, run_dir, data_dir, download, verbose, strategy):
     flow.save_to_preset(run_dir / "preset", metadata=metrics | columns)
     plots.save_curve(_columns(checkpoint.history), run_dir / "curve.png")
     plots.save_samples(flow, datasets["test"], run_dir / "samples.png")
-    # Last of all, as it says that the run is finished.
+    # Written last, because its existence marks the run as finished.
     files.write_json(run_dir / METRICS, metrics)
     shutil.rmtree(run_dir / CHECKPOINTS, ignore_errors=True)
     return metrics
 
 
 def is_finished(run_dir: str | os.PathLike) -> bool:
-    """Whether the directory holds a run that went to its end."""
+    """Whether the directory holds a finished run."""
     return (Path(run_dir) / METRICS).is_file()
 
 
@@ -155,7 +155,7 @@ def _prepare(run_dir: Path, config: ZooConfig) -> Path:
     recipe = run_dir / RECIPE
     if recipe.exists() and not _trains_as(recipe, config):
         raise FileExistsError(
-            f"{run_dir} holds a run of another recipe; choose another directory (or delete it)."
+            f"{run_dir} holds a run of another recipe; choose another directory, or delete this one."
         )
     return run_dir
 
@@ -163,7 +163,7 @@ def _prepare(run_dir: Path, config: ZooConfig) -> Path:
 def _trains_as(recipe: Path, config: ZooConfig) -> bool:
     try:
         return load_config(recipe).trains_as(config)
-    except ValueError:  # No recipe, or one of a later flowzoo.
+    except ValueError:  # Not a recipe, or a recipe of a later flowzoo.
         return False
 
 
@@ -175,7 +175,7 @@ def load_part(
     data_dir: str | os.PathLike | None = None,
     download: bool = True,
 ) -> tf.data.Dataset | None:
-    """The "train", "validation" or "test" rows of a recipe as the flow takes them; None if it names none."""
+    """The "train", "validation" or "test" rows of a recipe in the flow's input format; None without that split."""
     split = getattr(config.data, part)
     if split is None:
         return None
@@ -199,25 +199,25 @@ def load_part(
 
 
 def _check_classes(config: ZooConfig) -> None:
-    """Raises a ValueError if the contexts have not one entry for each class of a data set of the catalog."""
+    """Raises a ValueError if the context size is not the number of classes of a catalog data set."""
     source, (size,) = config.data.source, config.model.context_shape or (0,)
     classes = data.dataset_info(source).num_classes if source in data.list_datasets() else size
     if classes != size:
         raise ValueError(
-            f"The recipe's contexts have {size} entries, and {source} has {classes or 'no'} classes: "
+            f"The recipe's contexts have {size} entries, but {source} has {classes or 'no'} classes: "
             + (f"set model.context_shape to [{classes}]." if classes else "leave model.context_shape out.")
         )
 
 
 def _one_hot(dataset, context_shape):
-    """Class labels as the vectors that contexts are."""
+    """Encodes class labels as one-hot contexts."""
     if dataset.element_spec[1].dtype.is_floating:
         return dataset
     size = context_shape[0]
-    message = f"A label is not one of 0 to {size - 1}, for which the recipe's context_shape has entries."
+    message = f"A label is not one of 0 to {size - 1}. Set model.context_shape to the number of classes."
 
     def vectors(x, label):
-        # A negative label is a large one without its sign.
+        # The cast makes negative labels large, so one comparison rejects both.
         known = tf.debugging.assert_less(tf.cast(label, tf.uint64), tf.constant(size, tf.uint64), message)
         with tf.control_dependencies([known]):
             return x, tf.one_hot(label, size)
@@ -241,7 +241,7 @@ def _monitor(config: ZooConfig, flow: Flow) -> str | None:
 
 
 def _recipe_writer(config: ZooConfig, run_dir: Path) -> keras.callbacks.Callback:
-    """Writes the recipe when `fit` has adapted: refused data must not leave a run in the next one's way."""
+    """Writes the recipe after `fit` has adapted, so that rejected data do not leave a run behind."""
 
     def write(logs: dict | None) -> None:
         with files.replacing(run_dir / RECIPE) as beside:
@@ -261,13 +261,13 @@ def _callbacks(
         EventFiles(checkpoint, run_dir / "tensorboard"),
     ]
     if config.training.ema is not None:
-        # Around validation only: in between, the model holds the weights that are trained.
+        # The average is in the model during validation only; otherwise the model holds the trained weights.
         callbacks.append(keras.callbacks.SwapEMAWeights())
     return callbacks
 
 
 class _Log(keras.callbacks.Callback):
-    """Adds the number of the epoch, the learning rate and the seconds so far to an epoch's metrics."""
+    """Adds the epoch's number, the learning rate and the seconds so far to the metrics of an epoch."""
 
     def __init__(self, checkpoint: Checkpoint):
         super().__init__()
@@ -284,7 +284,7 @@ class _Log(keras.callbacks.Callback):
 
 
 class _HistoryFile(keras.callbacks.Callback):
-    """Writes the history as a CSV, a line for each epoch."""
+    """Writes the history as a CSV file with a line for each epoch."""
 
     def __init__(self, checkpoint: Checkpoint, path: Path):
         super().__init__()
@@ -307,6 +307,6 @@ class _HistoryFile(keras.callbacks.Callback):
 
 
 def _columns(history: list[dict]) -> dict[str, list[float]]:
-    """From a mapping for each epoch to a list for each metric."""
+    """Converts a mapping for each epoch to a list for each metric."""
     names = dict.fromkeys(name for row in history for name in row)
     return {name: [row[name] for row in history if name in row] for name in names}

@@ -1,1 +1,1 @@
-"""Files and registries: written whole, checked by digest, fetched into a cache."""
+"""Preset files and registries: atomic writes, digest checks, a download cache."""

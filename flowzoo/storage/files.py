@@ -1,4 +1,4 @@
-"""Writing that a crash cannot spoil: beside, then rename."""
+"""Atomic writes: to a temporary name, then a rename; JSON and digests of files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A temporary file name beside `path`, renamed to `path` when the block ends well.
+    """Yields a temporary file name next to `path`, and renames it to `path` if the block succeeds.
 
     Example:
         >>> import pathlib, tempfile
@@ -27,7 +27,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The ending stays, because many writers choose their format by it.
+    # Keep the suffix, because many writers choose the format by it.
     beside = path.with_name(f".{os.getpid()}.tmp.{path.name}")
     try:
         yield beside
@@ -38,7 +38,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_directory(path: str | os.PathLike) -> Iterator[Path]:
-    """A temporary directory beside `path`, renamed to `path` when the block ends well."""
+    """Yields a temporary directory next to `path`, and renames it to `path` if the block succeeds."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent))
@@ -57,13 +57,13 @@ def replacing_directory(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Writes indented JSON, whole or not at all."""
+    """Writes indented JSON atomically."""
     with replacing(path) as beside:
         beside.write_text(json.dumps(value, indent=2) + "\n")
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """Reads JSON; a ValueError names the file if it holds none."""
+    """Reads JSON; raises a ValueError that names the file if it is not valid."""
     try:
         return json.loads(Path(path).read_text())
     except (UnicodeDecodeError, json.JSONDecodeError) as error:

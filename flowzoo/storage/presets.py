@@ -1,4 +1,4 @@
-"""Preset directories: found, checked and written. Needs no TensorFlow."""
+"""Finds, checks and writes preset directories. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CONFIG_KEYS = {"format", "architecture", "event_shape", "context_shape", "dtype
 
 # -- finding ---------------------------------------------------------------------------------
 def pretrained_directory() -> Path:
-    """Where the bundled presets are: inside the wheel, or at the top of the repository."""
+    """Directory of the bundled presets: inside the wheel, or at the top of the repository."""
     package = Path(__file__).parents[1]
     inside = package / "pretrained"
     return inside if inside.is_dir() else package.parent / "pretrained"
@@ -42,10 +42,10 @@ def preset_metadata(name_or_directory: str | os.PathLike) -> dict:
 def find_preset(name_or_directory: str | os.PathLike, registry: str | os.PathLike | None = None) -> Path:
     """The directory of a preset, given its name, its URL, the directory itself, or a run directory.
 
-    See `flowzoo.from_pretrained` for where it is looked for.
+    See `flowzoo.from_pretrained` for the search order.
 
     Raises:
-        ValueError: If there is none; the message names the nearest ones.
+        ValueError: If there is no such preset; the message names the closest ones.
         OSError: If a registry cannot be read.
     """
     name = os.fspath(name_or_directory)
@@ -55,7 +55,7 @@ def find_preset(name_or_directory: str | os.PathLike, registry: str | os.PathLik
         where, _, last = name.rstrip("/").rpartition("/")
         return remote.fetch_preset(where, last)
     directory = Path(name_or_directory).expanduser()
-    for preset in (directory, directory / "preset"):  # The latter is that of a run directory.
+    for preset in (directory, directory / "preset"):  # A run directory holds its preset in preset/.
         if (preset / CONFIG).is_file():
             return preset
     names = list_presets()
@@ -66,14 +66,14 @@ def find_preset(name_or_directory: str | os.PathLike, registry: str | os.PathLik
     if os.environ.get(REGISTRY_VARIABLE):
         return remote.fetch_preset(os.environ[REGISTRY_VARIABLE], name)
     hint = did_you_mean(name, names) if names else "No presets are bundled with this version."
-    raise ValueError(f"There is no preset {name!r}, nor a directory of that name. {hint}")
+    raise ValueError(f"There is no preset {name!r}, and no directory of that name. {hint}")
 
 
 def find_flow(name_or_path: str | os.PathLike, registry: str | os.PathLike | None = None) -> Path:
     """What `flowzoo.from_pretrained` loads: the directory of a preset, or a ``.keras`` file.
 
     Raises:
-        ValueError: If there is neither; the message names the nearest presets.
+        ValueError: If neither exists; the message names the closest presets.
         OSError: If a registry cannot be read.
     """
     path = Path(name_or_path).expanduser()
@@ -90,10 +90,10 @@ def _bundled() -> dict[str, Entry]:
 
 # -- checking --------------------------------------------------------------------------------
 def read_config(directory: Path) -> dict:
-    """The configuration of a preset, with every key in place.
+    """The configuration of a preset, checked to have every key.
 
     Raises:
-        ValueError: If the file is damaged or of a newer format.
+        ValueError: If the file is damaged or has a newer format.
     """
     path = directory / CONFIG
     config = files.read_json(path)
@@ -111,7 +111,7 @@ def read_config(directory: Path) -> dict:
 def check_files(directory: Path) -> None:
     """Compares a bundled preset with the index, and the weights of any preset with its metadata.
 
-    Presets from a registry were compared with its index when they were fetched.
+    Presets from a registry are compared with its index when they are fetched.
 
     Raises:
         ValueError: If a file is missing or damaged.
@@ -134,7 +134,7 @@ def write_preset(flow: Any, directory: str | os.PathLike, metadata: dict | None 
     """Writes a preset directory; `Flow.save_to_preset` is the public name.
 
     Raises:
-        ValueError: If the flow was not built from the registry, or the directory holds something else.
+        ValueError: If the flow was not built from the registry, or the directory holds anything but a preset.
     """
     if flow.architecture is None:
         raise ValueError(
@@ -154,7 +154,7 @@ def write_preset(flow: Any, directory: str | os.PathLike, metadata: dict | None 
     }
     with files.replacing_directory(directory) as beside:
         files.write_json(beside / CONFIG, config)
-        # A twin that was never compiled, because Keras would store the optimizer's state as well.
+        # An uncompiled copy, because Keras would store the optimizer's state of a compiled flow as well.
         twin = type(flow).from_config(flow.get_config())
         twin.set_weights(flow.get_weights())
         twin.save_weights(beside / WEIGHTS)
@@ -163,7 +163,7 @@ def write_preset(flow: Any, directory: str | os.PathLike, metadata: dict | None 
 
 
 def check_replaceable(directory: Path) -> None:
-    """Raises a ValueError if there is a directory that holds anything but a preset."""
+    """Raises a ValueError if the path exists and is neither a preset nor an empty directory."""
     if not directory.exists():
         return
     config = files.read_json(directory / CONFIG) if (directory / CONFIG).is_file() else None

@@ -1,4 +1,4 @@
-"""What a file came from: versions of the packages, flowzoo's commit, the processor. Needs no TensorFlow."""
+"""Provenance of a result: package versions, flowzoo's commit, the processor. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PACKAGES = ("tensorflow", "keras", "tensorflow-probability", "numpy")
 
 
 def processor() -> str:
-    """The processor's name where Linux tells it, else the architecture."""
+    """The processor's name where Linux reports it, else its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -24,12 +24,12 @@ def processor() -> str:
 
 
 def machine() -> str:
-    """How many cores of which processor: ``2 x ...``."""
+    """Number of cores and name of the processor: ``2 x ...``."""
     return f"{os.cpu_count()} x {processor()}"
 
 
 def versions() -> dict[str, str]:
-    """Versions of flowzoo, of Python, and of the packages that a result depends on."""
+    """Versions of flowzoo, of Python and of the packages that a result depends on."""
     packages = {name: version(name) for name in PACKAGES}
     return {"flowzoo": __version__, "python": platform.python_version(), **packages}
 
@@ -38,12 +38,12 @@ def revision() -> str | None:
     """The commit of the checkout that flowzoo runs from; None if it is installed.
 
     Returns:
-        The commit's full name, with ``-dirty`` behind it if a tracked file was changed since.
+        The commit's full hash, followed by ``-dirty`` if a tracked file has changed since.
     """
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
-    # No tag can match: the commit's name alone is wanted.
+    # Exclude all tags, so that the output is the commit's hash alone.
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)

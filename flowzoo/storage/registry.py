@@ -1,4 +1,4 @@
-"""index.json: which presets a directory or a registry holds, with size and sha256 of each file."""
+"""index.json: the presets of a directory or a registry, with size and sha256 of each file."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ NEEDED, FILES = (CONFIG, WEIGHTS, METADATA), (CONFIG, WEIGHTS, METADATA, CARD, P
 
 @dataclass(frozen=True)
 class Stamp:
-    """What a file must be.
+    """Expected size and digest of a file.
 
     Attributes:
-        size: Bytes.
+        size: Size in bytes.
         sha256: Hex digest.
     """
 
@@ -30,7 +30,7 @@ class Stamp:
     sha256: str
 
     def problem(self, path: Path) -> str | None:
-        """What is wrong with a file, or None."""
+        """What is wrong with a file, or None if it matches."""
         if not path.is_file():
             return "is missing"
         if path.stat().st_size != self.size:
@@ -45,9 +45,9 @@ class Entry:
     """One preset of an index.
 
     Attributes:
-        name: Of the preset, and of its directory.
-        architecture: Registry name.
-        files: By name.
+        name: Name of the preset and of its directory.
+        architecture: Registry name of the architecture.
+        files: Expected size and digest of each file, by file name.
     """
 
     name: str
@@ -56,46 +56,46 @@ class Entry:
 
 
 def read_index(path: Path) -> dict[str, Entry]:
-    """The presets of an index by name; none if there is no such file.
+    """The presets of an index by name; empty if the file does not exist.
 
     Raises:
-        ValueError: If the file is damaged, of a newer format, or names a file that is no preset's.
+        ValueError: If the file is damaged, has a newer format, or lists a file that a preset does not have.
     """
     return parse_index(files.read_json(path), str(path)) if path.is_file() else {}
 
 
 def parse_index(content: Any, where: str) -> dict[str, Entry]:
-    """As `read_index`, of JSON's values; `where` is for the messages."""
+    """Like `read_index`, but of parsed JSON; the messages name `where`."""
     if not isinstance(content, dict) or not isinstance(content.get("presets"), list):
-        raise ValueError(f"{where} is no index of presets; the file is damaged.")
+        raise ValueError(f"{where} is not an index of presets; the file is damaged.")
     check_format(content.get("format"), where)
     entries = [_entry(item, where) for item in content["presets"]]
     return {entry.name: entry for entry in entries}
 
 
 def check_format(number: Any, where: str) -> None:
-    """Refuses formats that this version does not read.
+    """Rejects formats that this version cannot read.
 
     Raises:
-        ValueError: If it is newer, or no number.
+        ValueError: If the format is newer, or not a number.
     """
     if not isinstance(number, int):
-        raise ValueError(f"{where} has format {number!r}, which is no number; the file is damaged.")
+        raise ValueError(f"{where} has format {number!r}, which is not a number; the file is damaged.")
     if number > FORMAT:
         raise ValueError(
-            f"{where} has format {number}, this flowzoo ({__version__}) reads up to {FORMAT}. "
+            f"{where} has format {number}, but this flowzoo ({__version__}) reads up to {FORMAT}. "
             "Upgrade flowzoo."
         )
 
 
 def check_name(name: Any, where: str) -> str:
-    """A preset's name, which becomes the name of a directory: nothing that could lead out of one.
+    """Returns a preset's name if it is safe as the name of a directory.
 
     Raises:
-        ValueError: If it is no such name.
+        ValueError: If it is not a valid name.
     """
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", name):
-        raise ValueError(f"{where}: {name!r} is no name of a preset (letters, digits, - and _).")
+        raise ValueError(f"{where}: {name!r} is not a valid preset name; use letters, digits, - and _.")
     return name
 
 
@@ -116,10 +116,10 @@ def _entry(item: Any, where: str) -> Entry:
     architecture, stamps = item.get("architecture"), item["files"]
     strangers = set(stamps) - set(FILES)
     if strangers:
-        raise ValueError(f"{where}: {name} names {min(strangers)!r}, which is no file of a preset; refused.")
+        raise ValueError(f"{where}: {name} lists {min(strangers)!r}, which is not a file of a preset; refused.")
     whole = set(NEEDED) <= set(stamps) and all(map(_is_stamp, stamps.values()))
     if not whole or not isinstance(architecture, str):
-        raise ValueError(f"{where}: the entry of {name} is not whole; the file is damaged.")
+        raise ValueError(f"{where}: the entry of {name} is incomplete; the file is damaged.")
     return Entry(name, architecture, {key: Stamp(s["size"], s["sha256"]) for key, s in stamps.items()})
 
 

@@ -1,4 +1,4 @@
-"""Presets from a registry elsewhere: fetched into a cache, checked, and only then seen."""
+"""Fetches presets from a remote registry into a cache and checks them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TIMEOUT, BLOCK, INDEX_LIMIT = 30.0, 2**20, 16 * 2**20
 
 
 def cache_directory() -> Path:
-    """Where fetched presets are kept: FLOWZOO_CACHE, or ``flowzoo`` in the user's cache directory."""
+    """Directory of the fetched presets: FLOWZOO_CACHE, or ``flowzoo`` in the user's cache directory."""
     own = os.environ.get("FLOWZOO_CACHE")
     if own:
         return Path(own).expanduser()
@@ -34,18 +34,18 @@ def cache_directory() -> Path:
 
 
 def fetch_preset(registry: str | os.PathLike, name: str) -> Path:
-    """The directory of a registry's preset in the cache; what is missing there is fetched.
+    """The cached directory of a registry's preset; fetches the files that are missing.
 
-    A fetch that was stopped goes on where it ended. Files appear under their names when their size and sha256
-    are those of the registry's index; several processes may ask for the same preset at once.
+    An interrupted fetch resumes where it stopped. A file gets its final name once its size and sha256 match
+    the registry's index. Several processes may fetch the same preset at the same time.
 
     Args:
-        registry: A URL (https://, gs://, s3://, file://, whatever fsspec knows) or a directory.
-        name: Of the preset.
+        registry: A URL (https://, gs://, s3://, file://, or any other that fsspec reads) or a directory.
+        name: Name of the preset.
 
     Raises:
-        ValueError: If there is no such preset (the message names the nearest ones), or a file is not what the
-            index says.
+        ValueError: If there is no such preset (the message names the closest ones), or a file does not match
+            the index.
         OSError: If the registry cannot be read.
     """
     url, cache = _address(registry), _cache_of(registry)
@@ -54,7 +54,7 @@ def fetch_preset(registry: str | os.PathLike, name: str) -> Path:
         hint = did_you_mean(name, list(entries)) if entries else "It is empty."
         raise ValueError(f"The registry {url} has no preset {name!r}. {hint}")
     entry = entries[name]
-    # What was published anew under an old name gets a directory of its own.
+    # A preset that is published again under the same name gets its own directory.
     directory = cache / check_name(name, url) / _digest(repr(sorted(entry.files.items())))
     with _locked(directory):
         for file, stamp in entry.files.items():
@@ -64,7 +64,7 @@ def fetch_preset(registry: str | os.PathLike, name: str) -> Path:
 
 
 def _locked(directory: Path) -> filelock.BaseFileLock:
-    """The lock of a directory, which is made if need be; a process that dies lets go of it."""
+    """The lock of a directory, which is created if necessary; a process that dies releases it."""
     import filelock
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -85,13 +85,13 @@ def _digest(text: str) -> str:
 
 
 def fetch_index(registry: str | os.PathLike) -> dict[str, Entry]:
-    """A registry's presets by name; if it cannot be reached, those that were there the last time.
+    """A registry's presets by name; if it cannot be reached, those of the last fetched index.
 
     Args:
-        registry: As in `fetch_preset`.
+        registry: URL or directory, as in `fetch_preset`.
 
     Raises:
-        ValueError: If its index is damaged, of a newer format, or names what is no preset's.
+        ValueError: If its index is damaged, has a newer format, or lists a file that a preset does not have.
         OSError: If the registry cannot be read.
     """
     url, cache = _address(registry), _cache_of(registry)
@@ -102,7 +102,7 @@ def fetch_index(registry: str | os.PathLike) -> dict[str, Entry]:
     except OSError as error:
         if not kept.is_file():
             raise
-        warnings.warn(f"{error} Using what was fetched from there before.", stacklevel=2)
+        warnings.warn(f"{error} Using the index that was fetched before.", stacklevel=2)
         return read_index(kept)
     try:
         content = json.loads(text)
@@ -119,28 +119,28 @@ def _fetch(url: str, target: Path, stamp: Stamp) -> None:
     resumed = partial.exists()
     problem = _append(url, partial, stamp)
     if problem is not None and resumed:
-        # What was there may have been the beginning of something else.
+        # The partial file may be the beginning of another file.
         problem = _append(url, partial, stamp)
     if problem is not None:
         raise ValueError(
-            f"{url} {problem}. Nothing of it was kept: try again, then tell whoever keeps the registry."
+            f"{url} {problem}. The download was discarded. Try again, then report it to the registry's owner."
         )
     os.replace(partial, target)
 
 
 def _append(url: str, partial: Path, stamp: Stamp) -> str | None:
-    """Reads what is missing and says what is wrong with the whole; of a wrong file nothing is left."""
+    """Fetches the missing bytes; returns what is wrong with the file, which is then deleted, or None."""
     held = partial.stat().st_size if partial.exists() else 0
     if held < stamp.size:
-        # One byte too many is enough to see that it is another file.
+        # One byte beyond the expected size is enough to detect another file.
         blocks = _blocks(url, held, stamp.size + 1)
         start = next(blocks)
         with open(partial, "ab" if start else "wb") as file:
             held = start + sum(file.write(block) for block in blocks)
     if held < stamp.size:
         raise OSError(
-            f"{url} ended after {held:,} of {stamp.size:,} bytes: the connection broke, or the file there is "
-            "not whole. The same call goes on from there."
+            f"{url} ended after {held:,} of {stamp.size:,} bytes: the connection broke, or the file in the "
+            "registry is incomplete. Try again: the fetch resumes there."
         )
     problem = stamp.problem(partial)
     if problem is not None:
@@ -149,7 +149,7 @@ def _append(url: str, partial: Path, stamp: Stamp) -> str | None:
 
 
 def _blocks(url: str, start: int, end: int) -> Iterator[Any]:
-    """The byte that a stream begins with (`start`, or 0 where a server cannot do that), then its bytes."""
+    """Yields the offset of a stream (`start`, or 0 if the server does not support ranges), then its blocks."""
     with _open(url, start) as (stream, begin):
         yield begin
         left = end - begin
@@ -160,7 +160,10 @@ def _blocks(url: str, start: int, end: int) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _open(url: str, start: int) -> Iterator[tuple[IO[bytes], int]]:
-    """A stream from byte `start` on, or from 0 where a server cannot do that; every failure is an OSError."""
+    """Opens a stream at byte `start`, or at 0 if the server does not support ranges; yields it and its offset.
+
+    Every failure is an OSError.
+    """
     try:
         with contextlib.ExitStack() as stack:
             opened = _open_http if url.startswith(("https://", "http://")) else _open_elsewhere
@@ -190,7 +193,7 @@ def _open_elsewhere(url: str, start: int) -> tuple[Any, int]:
 
 
 def file_system_of(url: str) -> tuple[Any, str]:
-    """The file system (fsspec's) of a URL, and the path there.
+    """The fsspec file system of a URL, and the path on it.
 
     Raises:
         ValueError: If the protocol is unknown, or its package is not installed.

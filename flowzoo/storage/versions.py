@@ -1,4 +1,4 @@
-"""Numbered versions of a directory: 1, 2, ..., as TensorFlow Serving reads them."""
+"""Numbered version directories: 1, 2, ..., as TensorFlow Serving reads them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def is_version(name: str) -> bool:
-    """Whether a name is a version's: ASCII digits.
+    """Whether a name is a version number: ASCII digits only.
 
     Example:
         >>> [is_version(name) for name in ("7", "-1", "v2", "٣")]
@@ -17,7 +17,7 @@ def is_version(name: str) -> bool:
 
 
 def version_numbers(names: Iterable[str]) -> list[int]:
-    """The versions among names, ascending; a slash at the end of a name is ignored.
+    """The version numbers among names, ascending; a trailing slash is ignored.
 
     Example:
         >>> version_numbers(["10/", "9/", ".writing-x/"])
@@ -27,6 +27,6 @@ def version_numbers(names: Iterable[str]) -> list[int]:
 
 
 def version_directories(base: Path) -> list[Path]:
-    """The entries of a directory that are versions, lowest number first."""
+    """The entries of a directory that are versions, in ascending order."""
     found = [entry for entry in base.iterdir() if is_version(entry.name)]
     return sorted(found, key=lambda entry: int(entry.name))

@@ -179,7 +179,7 @@ class DensityModel(DensitySteps):
             kwargs.setdefault("shuffle", False)
         batch_size = batch_size or self._batch_size_of(x)
         self._set_steps(batch_size, kwargs.get("steps_per_epoch"), kwargs.get("validation_steps"))
-        kwargs["callbacks"] = [self._skipped, *_listed(kwargs.pop("callbacks", None))]
+        kwargs["callbacks"] = [self._skipped, *self._directed(kwargs.pop("callbacks", None))]
         context = _context_for_keras(x, context, kwargs)
         for_keras = {"x": x, "y": context, "batch_size": batch_size, "epochs": epochs, **kwargs}
         return super().fit(**_in_batches(for_keras) if batch_size else for_keras)
@@ -197,6 +197,19 @@ class DensityModel(DensitySteps):
             self._set_steps(batch_size, kwargs.get("steps"))
         context = _context_for_keras(x, context, kwargs)
         return super().evaluate(x, context, batch_size=batch_size, **kwargs)
+
+    def _directed(self, callbacks):
+        """The callbacks, with the direction of the objective's metrics where they monitor one.
+
+        Keras finds the direction of its own metrics only.
+        """
+        callbacks = _listed(callbacks)
+        names = self._objective.metrics(self.density)
+        for callback in callbacks:
+            monitored = str(getattr(callback, "monitor", "")).removeprefix("val_")
+            if monitored in names and getattr(callback, "mode", None) == "auto":
+                callback.mode = "min" if self._objective.lower_is_better else "max"
+        return callbacks
 
     @property
     def _default_batch_size(self):

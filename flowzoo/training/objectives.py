@@ -130,19 +130,16 @@ class MaximumLikelihood(Objective):
 class ObjectiveMetrics:
     """Running means of the loss and the metrics of an objective.
 
-    A plain object, so that Keras takes another one when a flow is compiled again.
+    A plain object, so that Keras accepts another one when a flow is compiled again.
 
     Args:
-        objective: Names the metrics, and their direction.
+        objective: Names the metrics.
         density: The density that is trained.
     """
 
     def __init__(self, objective: Objective, density: Density):
         names = ("loss", *objective.metrics(density))
         self.means = [keras.metrics.Mean(name=name) for name in names]
-        for mean in self.means:
-            # Keras's callbacks look here for the direction of a metric.
-            mean._direction = "down" if objective.lower_is_better else "up"
 
     def update(self, values: dict[str, tf.Tensor], weight: tf.Tensor) -> None:
         """Adds the values of a batch with this total weight."""

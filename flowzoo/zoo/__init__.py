@@ -1,4 +1,4 @@
-"""Keeping a zoo: a run becomes a preset, presets get cards, an index and a table, and are measured again."""
+"""Maintains a zoo: publishes runs as presets, builds cards, index and table, verifies metrics."""
 
 import lazy_loader as lazy
 

@@ -1,4 +1,4 @@
-"""publish: a run directory becomes a preset of a registry, measured, with a card."""
+"""publish: measures the flow of a run and writes it to a registry as a preset with a card."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from flowzoo.flow import Flow
 
 MOST_BYTES = 16 * 2**20
-# What half precision, or another machine, may change a metric by.
+# Largest change of a metric that half precision or another machine may cause.
 TOLERANCE = 0.001
 
 
@@ -55,15 +55,15 @@ def publish(
     data_dir: str | os.PathLike | None = None,
     download: bool = True,
 ) -> dict:
-    """Writes the flow of a run into a registry.
+    """Publishes the flow of a run to a registry.
 
-    The weights are stored as float16 if that changes the test metric by less than 0.001, which is measured;
-    every number of the card is that of the weights as they are stored.
+    The weights are stored as float16 if that changes the measured test metric by less than 0.001. The card
+    reports the metric of the stored weights.
 
     Args:
-        run_dir: Where `flowzoo.recipes.train` wrote.
+        run_dir: Directory that `flowzoo.recipes.train` wrote.
         registry: A directory, or a URL that fsspec can write to (gs://, s3://, file://).
-        recipe: The run's recipe with its card, if that was written after the run; else the run's own.
+        recipe: The recipe with a card that was written after the run; the run's own recipe by default.
         data_dir: Where TFDS keeps prepared data sets.
         download: False to work offline.
 
@@ -71,9 +71,9 @@ def publish(
         The preset's metadata.
 
     Raises:
-        FileNotFoundError: If the directory holds no finished run, or the test data are not there.
-        ValueError: If the recipe is not the run's, says no licence, or the weights are too large or not those
-            that the run's metrics come from.
+        FileNotFoundError: If the directory holds no finished run, or the test data are missing.
+        ValueError: If the recipe is not the run's or names no licence, or if the weights are too large or do not
+            give the run's metrics.
         OSError: If the registry cannot be written.
     """
     if os.fspath(registry).startswith(("https://", "http://")):
@@ -93,7 +93,7 @@ def publish(
         measured = evaluate(flow, test)
         if not agree(measured, metrics["test"]):
             raise ValueError(
-                f"The weights in {run_dir} give {measured}, its metrics.json says {metrics['test']}."
+                f"The weights in {run_dir} give {measured}, but its metrics.json says {metrics['test']}."
             )
         dtype, measured = _halve(flow, test, directory / WEIGHTS, measured)
         _check_size(directory / WEIGHTS)
@@ -120,7 +120,7 @@ def publish(
 
 
 def agree(one: dict, other: dict) -> bool:
-    """Whether two results of `evaluate` are the same measurement, but for rounding."""
+    """Whether two results of `evaluate` have the same number of rows and agree within the tolerance."""
     key, _ = main_metric(one)
     near = abs(one[key] - other[key]) < TOLERANCE + 1e-5 * abs(other[key])
     return one["rows"] == other["rows"] and near
@@ -132,12 +132,12 @@ def _recipe(run_dir: Path, path: str | os.PathLike | None) -> ZooConfig:
         return config
     given = load_config(path)
     if not given.trains_as(config):
-        raise ValueError(f"{path} is not the recipe of {run_dir}: more than description and card differs.")
+        raise ValueError(f"{path} is not the recipe of {run_dir}: only description and card may differ.")
     return given
 
 
 def _about_data(config: ZooConfig) -> dict[str, Any]:
-    """What a card says of the data: where from, which version, which licence, how split."""
+    """What a card says about the data: source, version, licence, splits."""
     from flowzoo.data import toy
     from flowzoo.data.files import expand
 
@@ -152,7 +152,7 @@ def _about_data(config: ZooConfig) -> dict[str, Any]:
         about |= {"version": version, "licence": config.card.licence, "url": config.card.data_url}
     if not about["licence"]:
         raise ValueError(
-            f"The recipe of {config.name} must say under which licence its data are: card.licence."
+            f"The recipe of {config.name} must name the licence of its data: set card.licence."
         )
     if source in toy.NAMES:
         about["entropy"] = toy.entropy(source)
@@ -160,7 +160,7 @@ def _about_data(config: ZooConfig) -> dict[str, Any]:
 
 
 def _halve(flow: Flow, test: tf.data.Dataset, path: Path, measured: dict) -> tuple[str, dict]:
-    """Makes the weights float16, if they stay as good; the type they have then, and what was measured."""
+    """Stores the weights as float16 if the metric stays the same; returns their dtype and the metrics."""
     if flow.variable_dtype != "float32":
         return flow.variable_dtype, measured
     half = path.with_name("half.weights.h5")
@@ -179,7 +179,7 @@ def _halve(flow: Flow, test: tf.data.Dataset, path: Path, measured: dict) -> tup
 
 
 def _evaluate_or_nan(flow: Flow, test: tf.data.Dataset, measured: dict) -> dict:
-    """As `evaluate`, which refuses densities that are not finite: half precision can make a scale 0."""
+    """Like `evaluate`, but NaN if a density is not finite: half precision can round a scale to 0."""
     try:
         return evaluate(flow, test)
     except ValueError:
@@ -187,7 +187,7 @@ def _evaluate_or_nan(flow: Flow, test: tf.data.Dataset, measured: dict) -> dict:
 
 
 def _copy_as_half(source: Path, target: Path) -> bool:
-    """Copies an HDF5 file with float16 for float32; False if a number does not fit."""
+    """Copies an HDF5 file with float16 instead of float32; returns False if a number overflows."""
     fits = True
 
     def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
@@ -215,13 +215,13 @@ def _check_size(path: Path) -> None:
     size = path.stat().st_size
     if size > MOST_BYTES:
         raise ValueError(
-            f"The weights have {size / 2**20:.1f} MiB; a preset's may have {MOST_BYTES / 2**20:.0f}. "
+            f"The weights take {size / 2**20:.1f} MiB; a preset may take {MOST_BYTES / 2**20:.0f} MiB. "
             "Train a smaller flow."
         )
 
 
 def _send(directory: Path, registry: str | os.PathLike) -> None:
-    """Puts a preset where the registry's readers see it: the files first, the index last."""
+    """Writes a preset to a registry: the files first, the index last, so that readers see it complete."""
     from fsspec.implementations.local import LocalFileSystem
 
     from flowzoo.storage.remote import file_system_of

@@ -1,4 +1,4 @@
-"""verify: a preset's test metric, measured again and held against its card."""
+"""verify: measures a preset's test metric again and compares it with its card."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ def verify(
     """Evaluates a preset on its test data.
 
     Args:
-        name: Of a preset, its URL, or its directory.
-        data_dir: Where TFDS keeps prepared data sets. Data that came from a file are looked for where the
-            recipe says, from the current directory.
+        name: Name, URL or directory of a preset.
+        data_dir: Where TFDS keeps prepared data sets. A file's path in the recipe is relative to
+            the current directory.
         download: False to work offline.
 
     Returns:
-        What the card says, what was measured, and whether they agree: to 0.001, and on the same rows.
+        The card's metrics, the measured metrics, and whether they agree: equal numbers of rows, and a metric
+        within about 0.001.
 
     Raises:
-        FileNotFoundError: If the test data are not there.
+        FileNotFoundError: If the test data are missing.
         ValueError: If there is no such preset, its files are damaged, or it has no recipe.
     """
     directory = find_preset(name)
     metadata = preset_metadata(directory)
     if "recipe" not in metadata:
-        raise ValueError(f"{directory / METADATA} names no recipe, hence no test data; nothing to verify.")
+        raise ValueError(f"{directory / METADATA} names no recipe, so its test data are unknown. Nothing to verify.")
     config = ZooConfig.model_validate(metadata["recipe"])
     flow = from_pretrained(directory)
     measured = evaluate(flow, load_part(config, "test", data_dir=data_dir, download=download))

@@ -16,6 +16,7 @@ import typer
 
 import flowzoo
 from flowzoo.cli import app, program
+from flowzoo.utils.messages import Argument, Message
 
 COMMANDS = ("list", "info", "train", "fit", "evaluate", "sample", "score", "export", "serve", "demo")
 START = "from flowzoo.cli import main; import sys; "

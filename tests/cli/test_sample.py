@@ -14,7 +14,8 @@ def pixels(path):
 
 
 def test_tables(succeed, preset, tmp_path):
-    assert succeed("sample", preset, "-n", 5, "--seed", 3, "--out", "x.csv") == "wrote 5 samples: x.csv\n"
+    said = succeed("sample", preset, "-n", 5, "--seed", 3, "--out", "x.csv")
+    assert said == "wrote 5 samples (seed 3): x.csv\n"
     assert (tmp_path / "x.csv").read_text().startswith("x0,x1\n")
     table = np.loadtxt("x.csv", delimiter=",", skiprows=1)
     np.testing.assert_allclose(table, flowzoo.from_pretrained(preset).sample(5, seed=3), rtol=1e-6)
@@ -30,7 +31,7 @@ def test_temperature(succeed, preset):
 
 
 def test_pictures(succeed, preset, image_file):
-    assert succeed("sample", preset) == "wrote 64 samples: samples.png\n"
+    assert succeed("sample", preset) == "wrote 64 samples (seed 0): samples.png\n"
     assert pixels("samples.png").shape[0] > 100
     succeed("sample", image_file, "-n", 4, "--out", "images.png")
     grid = pixels("images.png")[..., 0]

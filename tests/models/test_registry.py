@@ -184,3 +184,38 @@ def test_our_own_name_wins_over_a_third_partys(monkeypatch):
     monkeypatch.setattr(registry, "entry_points", lambda **_: (point,))
     assert flowzoo.list_models().count("realnvp") == 1
     assert flowzoo.model_info("realnvp").summary.startswith("Affine couplings")
+
+
+# -- options of one kind of event --------------------------------------------------------------
+def test_options_that_an_event_does_not_use_are_refused_with_those_that_it_does():
+    with pytest.raises(
+        ValueError, match=r"realnvp does not use 'channels' for vectors.* uses: steps, hidden_units"
+    ):
+        flowzoo.create_model("realnvp", (8,), channels=512)
+    with pytest.raises(ValueError, match=r"nice does not use 'steps' for images.* uses: levels, channels"):
+        flowzoo.create_model("nice", (8, 8, 1), steps=3)
+    assert "channels" not in flowzoo.create_model("realnvp", (2,), steps=1).options
+    assert set(flowzoo.model_info("glow").options_for("image")) >= {"levels", "channels", "steps"}
+
+
+def test_a_declared_option_must_exist():
+    with pytest.raises(ValueError, match="wrong declares 'widht' for one kind of event"):
+
+        @flowzoo.register_model("wrong", paper="none", vector_options=["widht"])
+        def wrong(event_shape, context_shape=None, *, width=3):
+            """Nothing."""
+
+
+@pytest.mark.parametrize("name", ["realnvp", "nice", "glow", "maf", "iaf", "nsf", "planar", "radial"])
+def test_depth_and_conditioners_have_one_spelling(name):
+    options = flowzoo.model_info(name).options
+    assert "steps" in options
+    assert "hidden_units" in options
+    assert not {"couplings", "layers", "depth"} & set(options)
+
+
+def test_older_spellings_of_residual_networks_give_the_same_network():
+    with pytest.warns(DeprecationWarning, match="blocks=2"):
+        old = flowzoo.create_model("nsf", (4,), blocks=2, hidden_units=(8,), steps=1)
+    new = flowzoo.create_model("nsf", (4,), residual=True, hidden_units=(8,) * 5, steps=1)
+    assert [w.shape for w in old.weights] == [w.shape for w in new.weights]

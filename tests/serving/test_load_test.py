@@ -29,9 +29,9 @@ def test_a_page(script):
             row(protocol="gRPC", server="two"),
         ]
     )
-    assert "**one**, asked from a machine" in text
+    assert "**one**, clients on a machine" in text
     assert "202 requests, 2 failed" in text
-    assert "**two**, asked from a machine" in text
+    assert "**two**, clients on a machine" in text
     assert "200 requests, none failed" in text
     assert "| `m` | 64 | 8 | 1,234 | 1.5 / 20 / 301 | 20,000 | 1.5 / 20 / 301 |" in text
 
@@ -83,6 +83,6 @@ def test_measuring_the_stand_in(tmp_path):
     assert {row["model"] for row in rows} == {"table", "images"}
     assert all(int(row["requests"]) > 0 and row["failed"] == "0" for row in rows)
     text = (tmp_path / "README.md").read_text()
-    assert "**flowzoo serve (stand-in)**, asked from " in text
+    assert "**flowzoo serve (stand-in)**, clients on " in text
     assert "old" not in text
     assert text.count("| `table` |") == len(rows) / 4
