@@ -1,10 +1,10 @@
-# What one runs here: the demo, the tests, the linters. Needs make and Python 3.11 to 3.13, no more:
-# each target first makes the virtual environment it needs. `make help` lists the targets.
+# Development commands: the demo, the tests, the linters. They need only make and Python 3.11 to 3.13:
+# each target first creates the virtual environment it needs. `make help` lists the targets.
 
-# Which Python makes the virtual environment, and where.
+# The Python that creates the virtual environment, and its folder.
 PYTHON ?= python3
 VENV ?= .venv
-# How many processes share the tests, and what else pytest is told: make test ARGS="-k spline"
+# Number of test processes, and further arguments of pytest: make test ARGS="-k spline"
 JOBS ?= 2
 ARGS ?=
 
@@ -18,20 +18,20 @@ RUN_READY := $(VENV)/.ready-run
 DEV_READY := $(VENV)/.ready-dev
 SETTINGS := pyproject.toml constraints.txt flowzoo/_version.py
 
-# Whatever ~/.keras/keras.json says.
+# Overrides ~/.keras/keras.json.
 export KERAS_BACKEND := tensorflow
-# TensorFlow's start-up notes are not about us; its errors still show.
+# Hide TensorFlow's start-up messages; its errors still show.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 define check-python
 @command -v $(PYTHON) > /dev/null || { \
-    echo "flowzoo needs Python 3.11, 3.12 or 3.13; there is no '$(PYTHON)' here." >&2; \
-    echo "Install one, or name yours: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+    echo "flowzoo needs Python 3.11, 3.12 or 3.13; '$(PYTHON)' was not found." >&2; \
+    echo "Install one, or give its path: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 @$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
-    echo "flowzoo needs Python 3.11, 3.12 or 3.13 (TensorFlow 2.21 has wheels for no other);" >&2; \
-    echo "'$(PYTHON)' is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.11 ..." >&2; exit 1; }
+    echo "flowzoo needs Python 3.11, 3.12 or 3.13 (TensorFlow 2.21 has no wheels for others);" >&2; \
+    echo "'$(PYTHON)' is $$($(PYTHON) --version 2>&1). Choose another: make PYTHON=python3.11 ..." >&2; exit 1; }
 @$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || { \
-    echo "'$(PYTHON)' cannot make virtual environments: its venv module is not installed." >&2; \
+    echo "'$(PYTHON)' cannot create virtual environments: its venv module is not installed." >&2; \
     echo "On Debian or Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
 endef
 
@@ -48,13 +48,13 @@ demo: $(RUN_READY) ## Fit, sample, score and export small flows into demo_run/
 test: $(DEV_READY) ## Run the fast tests and the examples in the docstrings
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" $(ARGS)
 
-test-slow: $(DEV_READY) ## Run the slow tests (pytest's 5, nothing collected, is no failure)
+test-slow: $(DEV_READY) ## Run the slow tests (pytest's exit status 5, no tests collected, is not a failure)
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m slow $(ARGS) || [ $$? -eq 5 ]
 
-test-serving: $(DEV_READY) ## Hold the conversation of tests/conversation with a real TF Serving
+test-serving: $(DEV_READY) ## Run tests/conversation against a real TF Serving
 	$(BIN)/python -m pytest -m serving $(ARGS)
 
-bench-smoke: $(DEV_READY) ## Compare ratios of speed with stored bounds, in about a minute
+bench-smoke: $(DEV_READY) ## Compare speed ratios with stored bounds, in about a minute
 	$(BIN)/python benchmarks/smoke.py
 
 lint: $(DEV_READY) ## Check style, format, types and the order of imports
@@ -63,16 +63,16 @@ lint: $(DEV_READY) ## Check style, format, types and the order of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(DEV_READY) ## Format the code and mend what ruff can mend
+format: $(DEV_READY) ## Format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-constraints: ## Resolve all packages anew, in a throw-away environment, into constraints.txt
+constraints: ## Resolve all packages again, in a temporary environment, into constraints.txt
 	$(check-python)
 	@set -eu; new=$$(mktemp -d); trap 'rm -rf "$$new"' EXIT; \
 	$(PYTHON) -m venv "$$new"; \
 	"$$new/bin/python" -m pip install --upgrade pip $(BUILD_TOOLS); \
-	"$$new/bin/python" -m pip install --no-build-isolation -e '.[dev,beam,onnx,plot,serving]'; \
+	"$$new/bin/python" -m pip install --no-build-isolation -e '.[dev]'; \
 	"$$new/bin/python" -m pip check; \
 	{ \
 	    echo "# The versions flowzoo is tested with. Made by \`make constraints\`; do not edit."; \
@@ -81,7 +81,7 @@ constraints: ## Resolve all packages anew, in a throw-away environment, into con
 	} > "$$new/constraints.txt"; \
 	cp "$$new/constraints.txt" constraints.txt
 
-clean: ## Remove what the tools and the demo wrote
+clean: ## Remove the output of the tools and the demo
 	rm -rf build dist demo_run .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find flowzoo tests -name __pycache__ -type d -prune -exec rm -rf {} +
 

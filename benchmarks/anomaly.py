@@ -1,11 +1,11 @@
-"""AnomalyDetector on the tables of ADBench, beside IsolationForest, ECOD and a Gaussian: docs/anomaly.md.
+"""AnomalyDetector, IsolationForest, ECOD and a Gaussian on the tables of ADBench: docs/anomaly.md.
 
     pip install pyod
     python benchmarks/anomaly.py --data ../shared/data/adbench/dev
 
-Half of a table's normal rows are fitted to; the other half and all anomalies are scored. Everybody gets the
-same rows and keeps their defaults. Results of tables that are not asked for stay in the CSV, so the run may
-go in parts (--sets 4_breastw 6_cardio).
+Each method fits half of a table's normal rows, and scores the other half and all anomalies. All methods get
+the same rows and use their defaults. Results of tables that you do not select stay in the CSV, so you can
+split the run (--sets 4_breastw 6_cardio).
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from flowzoo.applications import AnomalyDetector
 try:
     from pyod.models.ecod import ECOD
 except ImportError:
-    raise SystemExit("ECOD, which flowzoo is compared with, is in PyOD: pip install pyod") from None
+    raise SystemExit("This comparison needs ECOD, which is in PyOD: pip install pyod") from None
 
-# The rate whose threshold is checked on the test part's normal rows.
+# The rate whose threshold is checked on the normal test rows.
 RATE = 0.05
 METHODS = {"flowzoo": "flowzoo", "gaussian": "Gaussian", "iforest": "IsolationForest", "ecod": "ECOD"}
 TABLE = "benchmarks/anomaly.csv"
 
 
 def main() -> None:
-    """Measures what is asked for and writes table and page."""
+    """Measures the selected tables and writes the CSV and the page."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/data/adbench/dev"))
-    parser.add_argument("--sets", nargs="+", help="names of files without .npz; all by default")
+    parser.add_argument("--sets", nargs="+", help="file names without .npz; all by default")
     parser.add_argument("--out", type=Path, default=ROOT)
     arguments = parser.parse_args()
     rows = {row["set"]: row for row in records.read(arguments.out / TABLE)}
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def split(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows to fit, rows to score, and which of those are anomalies."""
+    """Rows to fit, rows to score, and a mask of the anomalies among those to score."""
     table = np.load(path)
     x, y = table["X"].astype(np.float32), table["y"].astype(bool)
     normal = np.random.default_rng([7, 21]).permutation(np.flatnonzero(~y))
@@ -65,7 +65,7 @@ def split(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def measure(name: str, train: np.ndarray, test: np.ndarray, anomaly: np.ndarray) -> dict:
-    """The AUROC of each method."""
+    """One row of the CSV, with the AUROC of each method."""
     keras.backend.clear_session(free_memory=True)
     keras.utils.set_random_seed(0)
     start = time.monotonic()
@@ -91,19 +91,19 @@ def measure(name: str, train: np.ndarray, test: np.ndarray, anomaly: np.ndarray)
 
 
 def false_positives(detector: AnomalyDetector, scores: np.ndarray) -> float | str:
-    """The share of normal rows above the threshold for `RATE`; nothing if too few rows calibrated."""
+    """Fraction of normal rows above the threshold for `RATE`; empty if too few rows calibrated it."""
     if len(detector.calibration.scores) < 1 / RATE - 1:
         return ""
     return round(float((scores > detector.threshold(RATE)).mean()), 4)
 
 
 def number(name: str) -> int:
-    """ADBench's number of a table."""
+    """The number that ADBench gives a table."""
     return int(name.split("_")[0])
 
 
 def write(rows: dict[str, dict], out: Path) -> None:
-    """The CSV, and the page from it."""
+    """Writes the CSV, and the page from it."""
     ordered = [rows[name] for name in sorted(rows, key=number)]
     records.write(out / TABLE, ordered)
     (out / "docs/anomaly.md").write_text(page(ordered))
@@ -117,12 +117,12 @@ def page(rows: list[dict]) -> str:
         "# Anomaly detection",
         "",
         f"Written by `python benchmarks/anomaly.py`; do not edit. {len(rows)} of the 21 development tables "
-        "of ADBench (Han et al. 2022; BSD-2-Clause, tables mostly from UCI, CC BY 4.0). Half of the normal "
-        "rows, drawn by a fixed seed, are fitted to; the other half and all anomalies are scored. One split, "
-        "one seed. All keep their defaults: `flowzoo.applications.AnomalyDetector`, IsolationForest of "
-        f"scikit-learn {version('scikit-learn')}, ECOD of PyOD {version('pyod')}; *Gaussian* is the "
-        "Mahalanobis distance with a Ledoit-Wolf covariance of standardised columns, on all rows to fit. On "
-        f"{machine()}.",
+        "of ADBench (Han et al. 2022; BSD-2-Clause, tables mostly from UCI, CC BY 4.0). Each method fits "
+        "half of the normal rows, drawn with a fixed seed, and scores the other half and all anomalies. One "
+        "split, one seed. All methods use their defaults: `flowzoo.applications.AnomalyDetector`, "
+        f"IsolationForest of scikit-learn {version('scikit-learn')}, ECOD of PyOD {version('pyod')}. "
+        "*Gaussian* is the Mahalanobis distance with a Ledoit-Wolf covariance of standardised columns, on "
+        f"all rows to fit. Measured on {machine()}.",
         "",
         "| table | rows | columns | " + " | ".join(METHODS.values()) + " | flagged at 5% | seconds |",
         "|---|---|---|" + "---|" * (len(METHODS) + 2),
@@ -136,21 +136,21 @@ def page(rows: list[dict]) -> str:
     lines += [
         "| **mean** | | | " + " | ".join(f"{mean:.3f}" for mean in means.values()) + " | | |",
         "",
-        "Area under the ROC curve, the best of a row in bold; 0.5 is chance. \\*: too few rows to train, so "
-        "the detector is a Gaussian, from four fifths of the rows. *Flagged at 5%*: the share of normal test "
-        "rows above the threshold for a rate of false positives of 5%, which a fifth of the rows to fit "
-        f"calibrated; in the mean {percent(np.mean(rates)) if rates else 'not known'}, and that of one table "
-        "scatters by sqrt(0.05 x 0.95 / n) for n such rows. Seconds are those of fitting and scoring.",
+        "The figures are areas under the ROC curve, the best of a row in bold; 0.5 is chance. \\*: too few "
+        "rows to train, so the detector is a Gaussian from four fifths of the rows. *Flagged at 5%*: "
+        "fraction of normal test rows above the threshold for a false-positive rate of 5%, which a fifth of "
+        f"the rows to fit calibrated. Its mean is {percent(np.mean(rates)) if rates else 'not known'}; one "
+        "table's scatters by sqrt(0.05 x 0.95 / n) for n such rows. *Seconds* is the time to fit and score.",
         "",
-        "## What was chosen looking at these tables",
+        "## Choices made on these tables",
         "",
-        "Trials on other splits of these tables, a few tables and settings at a time, led to three choices: "
-        "noise of 0.1 standard deviations (0.05 was 0.012 worse on letter, 0.2 was 0.04 better on mnist; "
-        "else there was little between them), 3 steps of 64 hidden units for fewer than 10,000 rows (5 steps "
-        "were 0.006 better on vowels and took longer to compile), and a limit of 80 epochs of 64 steps (40 "
-        "ended before the best epoch on several tables). By thought: the Gaussian start, its covariance, "
-        "when to train, the larger flow for more rows, batch size, patience, the fifth for calibration. So "
-        "the mean is a little optimistic for other tables.",
+        "Trials on other splits of these tables, a few tables and settings at a time, led to three choices. "
+        "The noise is 0.1 standard deviations (0.05 was 0.012 worse on letter, 0.2 was 0.04 better on mnist, "
+        "and other differences were small). Flows for fewer than 10,000 rows have 3 steps of 64 hidden units "
+        "(5 steps were 0.006 better on vowels and took longer to compile). Training stops after 80 epochs of "
+        "64 steps (40 ended before the best epoch on several tables). The other choices were made without "
+        "trials: the Gaussian start, its covariance, when to train, the larger flow for more rows, batch "
+        "size, patience, and the fifth for calibration. So the mean is slightly optimistic for other tables.",
         "",
     ]
     return "\n".join(lines)
@@ -164,7 +164,7 @@ def shown(row: dict, method: str) -> str:
 
 
 def percent(rate: float | str) -> str:
-    """A share in percent; a dash where it is not known."""
+    """A fraction in percent; a dash if it is not known."""
     return "–" if rate == "" else f"{float(rate):.1%}"
 
 

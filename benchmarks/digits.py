@@ -1,10 +1,10 @@
-"""The recipes of scikit-learn's digits beside their nearest relatives: docs/digits.md.
+"""The recipes of scikit-learn's digits compared with variants of them: docs/digits.md.
 
     python benchmarks/digits.py [RECIPE ...]
 
-Each recipe trains as it is, the first of its family, and with options changed; the page sorts a family by its
-validation rows, which choose, and shows the test rows beside them. About two minutes a line on two idle
-cores. Results of other recipes stay in benchmarks/digits.csv.
+Each recipe trains unchanged, as the first of its family, and with other options. The page sorts a family by
+the validation metric, which selects the recipe, and also shows the test metric. A line takes about two
+minutes on two idle cores. Results of other recipes stay in benchmarks/digits.csv.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ RELATIVES = {
         "5 steps, width 256": [],
         "3 steps, width 256": [STEPS.format(3)],
         "5 steps, width 128": [WIDTHS.format(128)],
-        "5 steps, width 256, steps": ["model.options.autoregressive=false"],
+        "5 steps, width 256, couplings": ["model.options.autoregressive=false"],
         "5 steps, width 256, no dropout": ["model.options.dropout=0"],
     },
     "iaf_digits": {
@@ -44,7 +44,7 @@ RELATIVES = {
 
 
 def main(recipes: list[str]) -> None:
-    """Trains what was asked for and writes the table."""
+    """Trains the given recipes and writes the CSV and the page."""
     rows = [row for row in records.read(TABLE) if row["recipe"] not in recipes]
     for recipe in recipes:
         for relative, overrides in RELATIVES[recipe].items():
@@ -70,14 +70,14 @@ def main(recipes: list[str]) -> None:
 
 
 def write(rows: list[dict]) -> None:
-    """The CSV, and the page of it."""
+    """Writes the CSV, and the page from it."""
     records.write(TABLE, rows)
     lines = [
         "# Digits",
         "",
         "Written by `python benchmarks/digits.py`; do not edit. Recipes of scikit-learn's 1,797 digits of",
-        "8 × 8 pixels, 17 levels, as they are (in bold) and with options changed: bits/dim, lower is better.",
-        "The validation rows choose what is published; the test rows are only looked at.",
+        "8 × 8 pixels, 17 levels, unchanged (in bold) and with other options: bits/dim, lower is better.",
+        "The validation rows select the published recipe; the test rows are for information only.",
     ]
     for recipe in dict.fromkeys(row["recipe"] for row in rows):
         lines += ["", f"## {recipe}", ""]
@@ -91,7 +91,7 @@ def write(rows: list[dict]) -> None:
                 f"| {int(row['parameters']):,} | {row['seconds']} |"
             )
     machines = ", ".join(dict.fromkeys(row["machine"] for row in rows))
-    lines += ["", f"Trained on {machines}, which at times did other work, too.", ""]
+    lines += ["", f"Trained on {machines}, which ran other work at times.", ""]
     PAGE.write_text("\n".join(lines))
 
 

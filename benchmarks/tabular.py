@@ -1,9 +1,9 @@
-"""The vector architectures on real tables, after the same seconds of training: docs/tabular.md.
+"""The vector architectures on real tables, after the same training time: docs/tabular.md.
 
     python benchmarks/tabular.py --seconds 60 --data ../shared/data/tabular
 
-Every column comes in steps (whole numbers, or rounded): all densities are of the rows dequantised by the
-smallest step of each column, in raw units. Test nats a row, higher is better.
+Every column is discrete (whole numbers, or rounded), so all densities are of rows dequantised by the smallest
+step of each column, in raw units. The metric is test nats per row; higher is better.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ MODELS: dict[str, tuple[str, dict]] = {
 
 
 def main() -> None:
-    """Trains what is asked for and writes the table."""
+    """Trains the selected models and writes the CSV and the page."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/data/tabular"))
-    parser.add_argument("--seconds", type=float, default=60.0, help="of training, for each model")
+    parser.add_argument("--seconds", type=float, default=60.0, help="training time of each model")
     parser.add_argument("--tables", nargs="+", default=list(TABLES))
     parser.add_argument("--models", nargs="+", default=list(MODELS))
     parser.add_argument("--out", type=Path, default=ROOT)
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def split(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[float]]:
-    """80 / 10 / 10, shuffled by a fixed seed, and the smallest step of each column."""
+    """Training, validation and test rows (80 / 10 / 10, fixed seed), and each column's smallest step."""
     steps = [smallest_step(column) for column in rows.T]
     rows = rows[np.random.default_rng(0).permutation(len(rows))]
     tenth = len(rows) // 10
@@ -62,12 +62,12 @@ def split(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[fl
 
 
 def smallest_step(column: np.ndarray) -> float:
-    """Two significant digits: float32 values lie a little off their grid."""
+    """The smallest gap between values, to two digits, since float32 values lie slightly off their grid."""
     return float(f"{np.diff(np.unique(column).astype(np.float64)).min():.1e}")
 
 
 def measure(model: str, train, validation, test, steps, seconds: float) -> dict:
-    """One training, and the test nats of its best weights."""
+    """Trains a model; returns the test nats of its best weights."""
     keras.utils.set_random_seed(0)
     name, options = MODELS[model]
     flow = flowzoo.create_model(name, train.shape[1:], dequantize=steps, **options)
@@ -76,7 +76,7 @@ def measure(model: str, train, validation, test, steps, seconds: float) -> dict:
 
 
 def gaussian(train, validation, test, steps) -> dict:
-    """The maximum-likelihood Gaussian of the dequantised rows."""
+    """Test nats of the maximum-likelihood Gaussian of the dequantised rows."""
     noise = np.random.default_rng(1)
     train, test = (rows + noise.random(rows.shape) * steps for rows in (train, test))
     mean, scale = train.mean(0), train.std(0)
@@ -85,7 +85,7 @@ def gaussian(train, validation, test, steps) -> dict:
 
 
 def nats(log_prob: np.ndarray) -> dict:
-    """Mean with its standard error, and the median: a single far row can rule a mean."""
+    """Mean with its standard error, and the median, since a single outlier can dominate the mean."""
     return {
         "test_nats": round(float(log_prob.mean()), 3),
         "error": round(float(log_prob.std() / len(log_prob) ** 0.5), 3),
@@ -100,11 +100,11 @@ def page(rows: list[dict], arguments: argparse.Namespace) -> str:
         "",
         f"Written by `python benchmarks/tabular.py --seconds {arguments.seconds:g}`; do not edit. Each model "
         f"was trained for {arguments.seconds:g} seconds (warm clock, batch 512, Adam 1e-3 with a cosine "
-        f"schedule, best weights on validation) on {machine()}. 80 / 10 / 10 split by a fixed seed. All "
-        "columns come in steps, so the densities are of the rows dequantised by each column's smallest "
-        "step, in raw units: nats a row on the test part with the standard error, higher is better. Where "
-        "the error is large, one test row far from all training rows rules the mean: affine layers in a row "
-        "multiply what they get. "
+        f"schedule, best weights on validation) on {machine()}. 80 / 10 / 10 split with a fixed seed. All "
+        "columns are discrete, so the densities are of rows dequantised by each column's smallest step, in "
+        "raw units: test nats per row with the standard error, higher is better. Where the error is large, "
+        "one test row far from all training rows dominates the mean, since consecutive affine layers "
+        "multiply its distance. "
         "Sources: UCI protein (CASP) and Parkinsons telemonitoring (CC BY 4.0), nycflights13 (CC0).",
         "",
     ]

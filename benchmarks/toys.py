@@ -1,8 +1,8 @@
-"""Every vector architecture on the toy densities, after the same seconds of training: docs/toys.md.
+"""Every vector architecture on the toy densities, after the same training time: docs/toys.md.
 
     python benchmarks/toys.py --seconds 30
 
-Writes benchmarks/toys.csv, docs/toys.md and a picture for each density, learned density beside samples.
+Writes benchmarks/toys.csv, docs/toys.md and, for each density, a picture of learned densities and samples.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ TRAIN, VALIDATION, TEST = 200_000, 10_000, 10_000
 
 
 def main() -> None:
-    """Trains what is asked for and writes the table and the pictures."""
+    """Trains the selected models and writes the CSV, the page and the pictures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seconds", type=float, default=30.0, help="of training, for each model")
+    parser.add_argument("--seconds", type=float, default=30.0, help="training time of each model")
     parser.add_argument("--densities", nargs="+", default=DENSITIES)
     parser.add_argument("--models", nargs="+", default=list(MODELS))
     parser.add_argument("--out", type=Path, default=ROOT)
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def measure(density: str, model: str, seconds: float) -> tuple[dict, flowzoo.Flow]:
-    """One training; nats of 10,000 test points, and how far they are from the density's own."""
+    """Trains a model; returns its test nats with the gap to the true density, and the flow."""
     keras.utils.set_random_seed(0)
     name, options = MODELS[model]
     flow = flowzoo.create_model(name, (2,), **options)
@@ -87,7 +87,7 @@ def measure(density: str, model: str, seconds: float) -> tuple[dict, flowzoo.Flo
 
 
 def draw(density: str, flows: dict, path: Path) -> None:
-    """A column for each model: its density above its samples; the true one first."""
+    """Draws a column for each model, density above samples; the true density comes first."""
     data, _ = toy.sample(density, 5000, seed=3)
     low, high = data.min(0) - 0.3, data.max(0) + 0.3
     xs, ys = (np.linspace(low[i], high[i], 200) for i in range(2))
@@ -122,7 +122,7 @@ def page(rows: list[dict], arguments: argparse.Namespace) -> str:
         f"was trained for {arguments.seconds:g} seconds (warm clock, batch 512, Adam 1e-3 with a cosine "
         f"schedule, best weights on validation) on {machine()}. *Gap*: mean of true minus learned "
         f"log-density over {TEST:,} test points (fixed seed), in nats, with its standard error; 0 is "
-        "perfect. Options differ from the defaults where the script says so.",
+        "perfect. The script lists the options that differ from the defaults.",
         "",
     ]
     for density in dict.fromkeys(row["density"] for row in rows):
@@ -145,7 +145,7 @@ def page(rows: list[dict], arguments: argparse.Namespace) -> str:
 
 
 def machine() -> str:
-    """What the figures were taken on."""
+    """The machine and versions behind the figures."""
     versions = [f"{name} {version(name)}" for name in ("tensorflow", "keras", "flowzoo")]
     return ", ".join([f"{os.cpu_count()} cores ({platform.machine()})", *versions])
 

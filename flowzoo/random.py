@@ -1,9 +1,9 @@
-"""Row-wise counter-based noise (Threefry-2x32): one seed gives one sample on every runtime.
+"""Row-wise counter-based noise (Threefry-2x32): a seed gives the same sample on every runtime.
 
-A row's noise depends on the row's own seed alone: never on its neighbours, on the batch size or on the
-runtime. So TF Serving may batch, pad and split requests, and Keras, a SavedModel and an ONNX graph
-give the same noise: random words and uniforms to the last bit, normals but for the rounding of a
-runtime's logarithm and cosine. Only ops that all of them have are used.
+A row's noise depends on the row's own seed alone: not on other rows, the batch size or the runtime. So TF
+Serving may batch, pad and split requests, and Keras, a SavedModel and an ONNX graph give the same noise.
+Random words and uniforms agree to the last bit; normals agree up to the rounding of a runtime's logarithm
+and cosine. Only ops that all these runtimes have are used.
 
 Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """
@@ -23,13 +23,13 @@ _PARITY = 0x1BD11BDA
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _TWO_32 = 2**32
 
-# For noise that no row's seed decides, in training: `tf.random.stateless_*(..., alg=ALGORITHM)`. What XLA
-# chooses by itself draws a hundred times slower on a CPU.
+# For noise that does not come from row seeds, in training: `tf.random.stateless_*(..., alg=ALGORITHM)`. XLA's
+# own choice is a hundred times slower on a CPU.
 ALGORITHM = "philox"
 
 
 def threefry2x32(key: tuple[Any, Any], counter: tuple[Any, Any]) -> tuple[Any, Any]:
-    """Threefry-2x32 with 20 rounds, of uint32 NumPy arrays or uint32 tensors that broadcast.
+    """Threefry-2x32 with 20 rounds, for uint32 NumPy arrays or uint32 tensors that broadcast.
 
     Example:
         >>> import numpy as np
@@ -56,10 +56,10 @@ def fresh_seed() -> int:
 
 
 def row_seeds(seed: int, count: int) -> np.ndarray:
-    """The seeds of `count` rows drawn under one seed: int64 in [0, 2**63), shape ``[count]``.
+    """The seeds of `count` rows that one seed stands for: int64 in [0, 2**63), shape ``[count]``.
 
-    ``flow.sample(n, seed=s)`` is ``flow.sample(n, seed=row_seeds(s, n))``: a client that sends these
-    to a server gets the same samples. NumPy only.
+    ``flow.sample(n, seed=s)`` equals ``flow.sample(n, seed=row_seeds(s, n))``: a client that sends these
+    seeds to a server gets the same samples. Needs only NumPy.
 
     Example:
         >>> row_seeds(0, 5)[:2].tolist() == row_seeds(0, 2).tolist()
@@ -67,13 +67,13 @@ def row_seeds(seed: int, count: int) -> np.ndarray:
     """
     low, high = np.uint32(seed % _TWO_32), np.uint32(seed // _TWO_32 % _TWO_32)
     index = np.arange(count, dtype=np.uint32)
-    # Any key would do; a constant of its own keeps these words apart from the noise of the rows.
+    # Any constant would do; 0xF10 differs from the streams of the noise, so the words differ too.
     x0, x1 = threefry2x32((np.full(count, low), np.full(count, high)), (index, np.full_like(index, 0xF10)))
     return ((x1.astype(np.uint64) >> 1) << 32 | x0.astype(np.uint64)).astype(np.int64)
 
 
 def permutation(seed: int, size: int) -> list[int]:
-    """A permutation of ``range(size)`` that is the same for ever: it is part of a saved model."""
+    """A permutation of ``range(size)``; it must never change, because it is part of saved models."""
     words = (
         np.full(size, seed % _TWO_32, np.uint32),
         np.full(size, seed // _TWO_32 % _TWO_32, np.uint32),
@@ -86,9 +86,9 @@ def uniform(seeds: tf.Tensor, size: int, stream: int = 0) -> tf.Tensor:
     """Uniform noise in [0, 1), float32 with 24 random bits, shape ``[rows, size]``.
 
     Args:
-        seeds: int64 ``[rows]``, one a row.
-        size: Numbers a row.
-        stream: Different streams of one seed are independent (one for each purpose).
+        seeds: int64 ``[rows]``, one per row.
+        size: Number of values per row.
+        stream: Number of the stream. Streams of one seed are independent; use one for each purpose.
     """
     import tensorflow as tf
 
@@ -97,12 +97,12 @@ def uniform(seeds: tf.Tensor, size: int, stream: int = 0) -> tf.Tensor:
 
 
 def normal(seeds: tf.Tensor, size: int, stream: int = 0) -> tf.Tensor:
-    """Standard normal noise by Box and Muller's transform, float32, shape ``[rows, size]``.
+    """Standard normal noise by the Box-Muller transform, float32, shape ``[rows, size]``.
 
     Args:
-        seeds: int64 ``[rows]``, one a row.
-        size: Numbers a row.
-        stream: Different streams of one seed are independent (one for each purpose).
+        seeds: int64 ``[rows]``, one per row.
+        size: Number of values per row.
+        stream: Number of the stream. Streams of one seed are independent; use one for each purpose.
 
     Example:
         >>> import tensorflow as tf
@@ -122,7 +122,7 @@ def normal(seeds: tf.Tensor, size: int, stream: int = 0) -> tf.Tensor:
 def _words(seeds, count, stream):
     """Two random uint32 words for each of `count` counters and each row: ``[count, rows]`` each.
 
-    With the rows side by side, so that XLA's programs handle several with one instruction.
+    Rows are the last axis, so that XLA's programs handle several with one instruction.
     """
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""What several test files use: fixtures, and the same draws in every run."""
+"""Fixtures for several test files, and seeds that make every run repeatable."""
 
 import hypothesis
 import keras
@@ -7,14 +7,14 @@ import pytest
 import tensorflow as tf
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 
-# The same examples in every run: a red run is a change's doing, never the dice's.
+# The same examples in every run, so that a failure comes from a change and not from chance.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup():
-    """The same weights, too: Keras is seeded ahead of all fixtures, those of a module included."""
+    """Seeds Keras before all fixtures, module fixtures included, so that weights repeat too."""
     keras.utils.set_random_seed(0)
 
 
@@ -25,7 +25,7 @@ def rng():
 
 @pytest.fixture
 def assert_like_oracle():
-    """Compares a fused bijector with one of TFP's: values and log-dets, both ways."""
+    """Compares a fused bijector with a TFP bijector: values and log-dets in both directions."""
 
     def check(bijector, oracle, z, tolerance=1e-9):
         z = tf.convert_to_tensor(z, bijector.dtype)

@@ -1,4 +1,4 @@
-"""The commands and the Python of the guides, run as they stand there; the commands in this process."""
+"""Runs the commands and the Python code of the guides, unchanged; the commands run in this process."""
 
 import json
 import re
@@ -30,7 +30,7 @@ def run(command):
 
 @pytest.fixture
 def folder(tmp_path, rng, monkeypatch):
-    """A folder with the files that the guide speaks of, to work in."""
+    """A working directory with the files that the guide mentions."""
     monkeypatch.chdir(tmp_path)
     temperature = rng.normal(20, 3, 3000)
     pressure = 1010 + 0.8 * (temperature - 20) + rng.normal(0, 2, 3000)
@@ -78,7 +78,7 @@ PRESETS = GUIDE.with_name("presets.md").read_text()
 
 @pytest.mark.slow
 def test_presets(tmp_path, monkeypatch):
-    """The guide's commands, with a recipe of one epoch; its Python; the zoo that they keep, loaded."""
+    """The guide's commands, with a recipe of one epoch, its Python, and a load from the resulting zoo."""
     import yaml
 
     recipe = yaml.safe_load((GUIDE.parents[2] / "zoo_configs/nsf_checkerboard.yaml").read_text())
@@ -99,7 +99,7 @@ ANOMALIES = GUIDE.with_name("anomaly-detection.md").read_text()
 
 @pytest.mark.slow
 def test_anomaly_detection(tmp_path, monkeypatch):
-    """The guide from above to below: Python in one session, commands in the same folder, a server."""
+    """The guide from top to bottom: Python in one session, commands in the same folder, a server."""
     from flowzoo.devserver.server import Server
 
     monkeypatch.chdir(tmp_path)

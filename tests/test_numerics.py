@@ -1,4 +1,4 @@
-"""Values and gradients of every flow stay finite, and round trips close, whatever the size of the rows."""
+"""Every flow has finite values and gradients for rows of any size, and inverts after training."""
 
 import keras
 import numpy as np
@@ -28,7 +28,7 @@ def options_of(walked, **sizes):
 
 @pytest.fixture(scope="module")
 def compiled():
-    """Flows with what the test asks of them, each compiled once."""
+    """Flows with a compiled function of values and gradients, each made once."""
     made = {}
 
     def make(walked, columns, dtype):
@@ -53,7 +53,7 @@ def compiled():
 
 @st.composite
 def rows(draw, columns):
-    """Rows whose sizes run from 1e-6 to 1e6, signs mixed."""
+    """Rows whose sizes range from 1e-6 to 1e6, with mixed signs."""
     exponents = draw(st.lists(st.floats(-6.0, 6.0), min_size=ROWS, max_size=ROWS))
     units = np.random.default_rng(draw(st.integers(0, 2**32 - 1))).uniform(-1.0, 1.0, (ROWS, columns))
     return units * 10.0 ** np.asarray(exponents)[:, None]
@@ -87,10 +87,10 @@ def test_samples_of_any_temperature_are_finite(compiled, walked):
 @pytest.mark.slow
 @pytest.mark.parametrize("walked", MODELS)
 def test_ten_trained_layers_invert(walked):
-    """Latents to data and back, with the same weights: 1e-9 in float64 and 1e-4 in float32.
+    """Latents to data and back, with the same weights, agree to 1e-9 in float64 and 1e-4 in float32.
 
-    These columns nearly determine each other, so a flow magnifies what float32 rounds off. Where rounding
-    the data alone costs more than a tenth of the 1e-4, ten times that is allowed, for ten layers round.
+    These columns nearly determine each other, so a flow magnifies float32 rounding errors. If rounding the
+    data alone causes an error above 1e-5, the float32 tolerance is ten times that, because ten layers round.
     """
     data = load_breast_cancer().data[:, :6].astype("float32")
     name, options = options_of(walked, steps=10, hidden_units=(32, 32))
@@ -100,11 +100,11 @@ def test_ten_trained_layers_invert(walked):
     before = tf.reduce_mean(flow.density.log_density(tf.constant(data)))
     flow.compile(keras.optimizers.Adam(2e-3, global_clipnorm=5.0))
     flow.fit(np.tile(data, (4, 1)), batch_size=256, epochs=5, verbose=0)
-    assert tf.reduce_mean(flow.density.log_density(tf.constant(data))) > before, "it has learned nothing"
+    assert tf.reduce_mean(flow.density.log_density(tf.constant(data))) > before, "the density did not rise"
     exact, single = (flowzoo.create_model(name, (6,), dtype=d, **options) for d in ("float64", "float32"))
     for same in (exact, single):
         same.set_weights(flow.get_weights())
-    # Op by op: tracing ten layers four times more would take longer than the training.
+    # Eager, because tracing ten layers four more times would take longer than the training.
     z = np.random.default_rng(0).normal(size=(512, 6)).astype("float32")
     x = exact.density.decode_rows(tf.constant(z, tf.float64)).numpy()
 
@@ -115,6 +115,6 @@ def test_ten_trained_layers_invert(walked):
     rounded = np.abs(encoded(x.astype("float32")) - z).max()
     latents = single.density.encode_rows(single.density.decode_rows(tf.constant(z)))
     np.testing.assert_allclose(latents, z, atol=max(1e-4, 10 * rounded))
-    # In standard deviations of each column: raw ones differ by four orders of magnitude.
+    # In standard deviations of each column, which differ by four orders of magnitude.
     back = single.density.decode_rows(single.density.encode_rows(tf.constant(data)))
     np.testing.assert_allclose(back / data.std(0), data / data.std(0), atol=1e-4)

@@ -1,4 +1,4 @@
-"""What we ship: the wheel holds it all, the pins satisfy the requirements, the import is light."""
+"""Packaging: the wheel is complete, the pins satisfy the requirements, the import is light."""
 
 import configparser
 import email
@@ -34,14 +34,14 @@ def read_pins():
 
 
 def declared_requirements():
-    """(where, Requirement) for each dependency and each extra's, but for flowzoo itself."""
+    """(where, Requirement) for each dependency, those of extras included, except flowzoo itself."""
     groups = {"dependencies": PROJECT["dependencies"], **EXTRAS}
     parsed = [(where, Requirement(text)) for where, texts in groups.items() for text in texts]
     return [(where, req) for where, req in parsed if req.name != PROJECT["name"]]
 
 
 def files_below(folder):
-    """The files a folder ships, relative to the repository; hidden files and caches stay here."""
+    """The files that a folder ships, relative to the repository, without hidden files and caches."""
     files = [path.relative_to(ROOT) for path in (ROOT / folder).rglob("*") if path.is_file()]
     return {
         file.as_posix()
@@ -52,7 +52,7 @@ def files_below(folder):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The folder with the sdist, and the wheel that was built from the sdist alone."""
+    """The folder with the sdist and the wheel that was built from the sdist alone."""
     out = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -120,12 +120,12 @@ def test_changelog_names_the_version():
     assert f"## [{VERSION}]" in changelog
 
 
-# What a user types, one after the other; each preset has its samples scored.
+# Commands that a user types; the samples of each preset are scored.
 OFFLINE_USE = """
 import json, socket, sys
 
 def refuse(*args, **kwargs):
-    raise AssertionError("something asks for the network")
+    raise AssertionError("something uses the network")
 
 socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
 
@@ -154,7 +154,7 @@ for name in flowzoo.list_models(pretrained=True):
 
 @pytest.mark.slow
 def test_the_zoo_is_in_the_wheel_and_needs_no_network(built, tmp_path):
-    """In a virtual environment of its own, which sees our dependencies but not this repository."""
+    """Uses a new virtual environment, which sees our dependencies but not this repository."""
     (wheel,) = built.glob("*.whl")
     python = tmp_path / "venv/bin/python"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
@@ -182,7 +182,7 @@ def test_the_zoo_is_in_the_wheel_and_needs_no_network(built, tmp_path):
     ("where", "requirement"),
     [pytest.param(*pair, id=f"{pair[0]}: {pair[1]}") for pair in declared_requirements()],
 )
-def test_constraints_satisfy(where, requirement):
+def test_constraints_satisfy_the_requirements(where, requirement):
     pins = read_pins()
     name = canonicalize_name(requirement.name)
     assert name in pins, f"{name} ({where}) has no pin: run `make constraints`"
@@ -190,7 +190,7 @@ def test_constraints_satisfy(where, requirement):
 
 
 def test_constraints_are_complete():
-    """Whatever our requirements pull in, at any depth, in this environment, has a pin."""
+    """Every direct or indirect requirement that applies in this environment has a pin."""
     todo = [req for where, req in declared_requirements() if where != "gpu"]
     seen, missing = set(), set()
     while todo:
@@ -220,7 +220,7 @@ def test_index_of_presets_is_readable():
 
 
 def test_import_is_light():
-    """`import flowzoo` is instant: what is heavy loads when it is used."""
+    """`import flowzoo` is fast: heavy modules load when they are used."""
     heavy = {"keras", "matplotlib", "numpy", "onnx", "onnxruntime", "pyarrow", "scipy", "sklearn"}
     heavy |= {"tensorflow", "tensorflow_datasets", "tensorflow_probability", "tf2onnx", "tf_keras"}
     program = "import flowzoo; print(flowzoo.__version__)"

@@ -51,13 +51,13 @@ def test_a_scatter_is_a_picture_with_points(tmp_path, rng):
 
 def test_marginals_show_data_and_samples(tmp_path, rng):
     data = rng.normal(size=(500, 30))
-    data[0, 0], data[:, 1] = 1e9, 3.0  # One row far off, and a column that does not vary.
+    data[0, 0], data[:, 1] = 1e9, 3.0  # One outlier, and a constant column.
     plots.save_marginals(data, data + 1, tmp_path / "marginals.png")
     assert read(tmp_path / "marginals.png").shape[:2] == (804, 1440)
 
 
 class Drawn:
-    """What `save_samples` asks a flow for."""
+    """The part of a flow that `save_samples` uses."""
 
     pixel_levels = 256
 
@@ -76,13 +76,13 @@ class Drawn:
 @pytest.mark.parametrize(
     ("event_shape", "size"), [((28, 28, 1), (480, 480)), ((2,), (600, 600)), ((3,), (228, 720))]
 )
-def test_samples_are_drawn_as_suits_the_rows(tmp_path, rng, event_shape, size):
+def test_the_kind_of_plot_follows_the_rows(tmp_path, rng, event_shape, size):
     batches = [rng.normal(size=(50, *event_shape)) for _ in range(3)]
     plots.save_samples(Drawn(event_shape), batches, tmp_path / "samples.png")
     assert read(tmp_path / "samples.png").shape[:2] == size
 
 
-def test_images_of_classes_come_a_class_a_column(tmp_path):
+def test_class_conditional_images_get_a_column_for_each_class(tmp_path):
     flow = Drawn((28, 28, 1))
     batches = [(np.zeros((50, 28, 28, 1)), np.eye(10)[np.arange(50) % 10])]
     plots.save_samples(flow, batches, tmp_path / "samples.png")
@@ -90,7 +90,7 @@ def test_images_of_classes_come_a_class_a_column(tmp_path):
     np.testing.assert_array_equal(flow.context.argmax(1).reshape(8, 10), np.tile(np.arange(10), (8, 1)))
 
 
-def test_other_contexts_are_those_of_the_data(tmp_path, rng):
+def test_other_contexts_come_from_the_data(tmp_path, rng):
     flow, contexts = Drawn((2,)), rng.normal(size=(30, 3))
     plots.save_samples(flow, [(rng.normal(size=(30, 2)), contexts)], tmp_path / "samples.png")
     np.testing.assert_array_equal(flow.context, contexts)
@@ -110,13 +110,13 @@ def test_a_curve_is_a_picture(tmp_path, history):
 
 
 @pytest.mark.parametrize("far", [0.0, 1e6, 3e38])
-def test_scores_are_a_picture_however_far_off_one_is(tmp_path, rng, far):
+def test_scores_with_an_extreme_one_are_a_picture(tmp_path, rng, far):
     normal = rng.normal(size=500).astype(np.float32)
     groups = {"normal": normal, "anomalies": np.append(normal + 5, far).astype(np.float32)}
     plots.save_scores(groups, tmp_path / "scores.png", threshold=2.0)
     picture = read(tmp_path / "scores.png")
     assert picture.shape == (420, 720, 3)
-    # Bars on the left half, of the normal rows, and on the right.
+    # Bars of the normal rows on the left half, and others on the right.
     for half in np.split(picture[50:300, 90:690], 2, axis=1):
         assert np.std(half) > 10
 

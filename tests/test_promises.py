@@ -1,16 +1,16 @@
-"""What every flow promises, walked over all registered models; the checks are `flowzoo.testing`'s."""
+"""Runs the checks of `flowzoo.testing` on all registered models."""
 
 import pytest
 
 import flowzoo
 from flowzoo import testing
 
-# A new architecture needs a line only where none of `testing.small_options` fits it.
+# A new architecture needs a line only if `testing.small_options` does not suit it.
 OPTIONS: dict[str, dict] = {}
-# Walked beside the registered ones: options that make another kind of flow.
+# Checked in addition to the registered models: options that make another kind of flow.
 VARIANTS = {"glow-spline": ("glow", {"coupling": "spline"}), "nsf-ar": ("nsf", {"autoregressive": True})}
 EVENTS = {"vector": (3,), "image": (4, 4, 1)}
-# To these an image is a vector.
+# These treat an image as a vector.
 FLATTENING = ("iaf", "maf", "nsf", "nsf-ar")
 
 
@@ -36,7 +36,7 @@ def cases(events):
 
 
 def marks_of(check, name, event, context):
-    """Conditional images are slow to trace, and ONNX is slow to make."""
+    """Conditional images are slow to trace, and ONNX is slow to export."""
     dear = (testing.check_runtimes, testing.check_saving, testing.check_saved_model)
     if check is testing.check_onnx:
         quick = name in ("realnvp", "maf", "planar") and context is None and len(event) == 1
@@ -47,7 +47,7 @@ def marks_of(check, name, event, context):
 def walked_elsewhere(check, name, event, context):
     """tests/conversation/test_architectures.py exports and serves every architecture, without context.
 
-    Of the variants the export with context stands for both.
+    The variants are exported with a context only.
     """
     if check not in (testing.check_onnx, testing.check_saved_model):
         return False
@@ -57,7 +57,7 @@ def walked_elsewhere(check, name, event, context):
     return not context and (check is testing.check_saved_model or not quick)
 
 
-# Flows are dear to build and the checks leave them as they are: each is made once.
+# Flows are expensive to build and the checks do not change them, so each is made once.
 @pytest.fixture(scope="module")
 def made():
     flows = {}

@@ -1,4 +1,4 @@
-"""The checks of `flowzoo.testing` find what they look for: each on a flow with one fault of that kind."""
+"""Each check of `flowzoo.testing` finds its kind of fault in a faulty flow."""
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ from flowzoo.models import _registry as registry
 
 @keras.saving.register_keras_serializable("flowzoo_tests")
 class Faulty(layers.ActNorm):
-    """An ActNorm with a fault, or none."""
+    """An ActNorm with one fault, or none."""
 
     def __init__(self, fault="", **kwargs):
         super().__init__(**kwargs)
@@ -31,7 +31,7 @@ class Faulty(layers.ActNorm):
         )
 
     def get_config(self):
-        # Forgets its fault when it is saved, if it is "forgetful".
+        # A "forgetful" layer loses its fault when it is saved.
         return {**super().get_config(), "fault": "" if self.fault == "forgetful" else self.fault}
 
 
@@ -62,21 +62,21 @@ class FaultyAffine(Affine):
 
 
 class Skewed(bases.Normal):
-    """Its samples are not those of its density."""
+    """A base whose samples do not follow its density."""
 
     def sample(self, seeds, temperature, context=None):
         return 1.1 * super().sample(seeds, temperature, context)
 
 
 class Unseeded(bases.Normal):
-    """Its samples depend on more than the seeds."""
+    """A base whose samples depend on more than the seeds."""
 
     def sample(self, seeds, temperature, context=None):
         return super().sample(seeds, temperature) + tf.random.normal([])
 
 
 class Batchwise(bases.Normal):
-    """Its samples depend on their place in the batch."""
+    """A base whose samples depend on their place in the batch."""
 
     def sample(self, seeds, temperature, context=None):
         return super().sample(seeds[:1] + tf.range(tf.shape(seeds)[0], dtype=tf.int64), temperature)
@@ -120,7 +120,7 @@ def test_a_faulty_layer_is_found(check, fault, message):
     ("check", "base", "message"),
     [
         (testing.check_samples, Skewed, "column 0 of the samples does not follow the density"),
-        (testing.check_seeds, Unseeded, "the same seed gave other samples"),
+        (testing.check_seeds, Unseeded, "the same seed gave different samples"),
         (testing.check_rows, Batchwise, "the noise of a row alone"),
     ],
 )
@@ -143,7 +143,7 @@ def test_a_dead_weight_is_found():
         testing.check_gradients(Flow([coupling], (2,)))
 
 
-def test_a_message_that_says_nothing_is_found(monkeypatch):
+def test_an_uninformative_message_is_found(monkeypatch):
     def refuse(*_):
         raise ValueError("bad input")
 
@@ -152,7 +152,7 @@ def test_a_message_that_says_nothing_is_found(monkeypatch):
         testing.check_messages(make())
 
 
-def test_a_mistake_that_is_let_through_is_found(monkeypatch):
+def test_an_accepted_mistake_is_found(monkeypatch):
     flow = make()
     monkeypatch.setattr(flow, "log_prob", lambda *_: None)
     flow.log_prob.__name__ = "log_prob"
@@ -160,7 +160,7 @@ def test_a_mistake_that_is_let_through_is_found(monkeypatch):
         testing.check_messages(flow)
 
 
-def test_an_export_of_something_else_is_found(tmp_path):
+def test_an_export_of_another_flow_is_found(tmp_path):
     flow, other = make(dtype="float32"), make(dtype="float32")
     testing.perturb(other, 0.1, seed=5)
     flow.export = other.export
@@ -176,7 +176,7 @@ def test_an_export_with_xla_inside_is_found(monkeypatch):
         testing.check_saved_model(flow)
 
 
-def test_a_distribution_of_something_else_is_found(monkeypatch):
+def test_a_distribution_of_another_flow_is_found(monkeypatch):
     flow, other = make(dtype="float32"), make(dtype="float32")
     testing.perturb(other, 0.1, seed=5)
     monkeypatch.setattr(flow, "distribution", other.distribution)
@@ -184,7 +184,7 @@ def test_a_distribution_of_something_else_is_found(monkeypatch):
         testing.check_distribution(flow)
 
 
-def test_check_bijector_needs_both_directions(rng):
+def test_check_bijector_checks_both_directions(rng):
     z = rng.normal(size=(3, 2))
     testing.check_bijector(Affine([1.0, 2.0], [0.1, 0.2], (2,), dtype=tf.float64), z)
     for fault, message in (("inverse", "is not z"), ("forward log-det", "forward log-det")):
@@ -203,7 +203,7 @@ def test_log_det_by_autodiff_is_exact_for_a_matrix(rng):
     np.testing.assert_allclose(got, wanted, rtol=1e-10)
 
 
-def test_perturbing_moves_every_trainable_weight_and_no_other():
+def test_perturb_changes_trainable_weights_only():
     flow = flowzoo.create_model("realnvp", (2,), steps=1, hidden_units=(4,))
     before = {weight.path: weight.numpy() for weight in flow.weights}
     testing.perturb(flow, 0.1)
@@ -213,7 +213,7 @@ def test_perturbing_moves_every_trainable_weight_and_no_other():
 
 
 @pytest.mark.parametrize(("event", "context"), [((2,), None), ((3,), (2,))])
-def test_check_promises_runs_on_a_third_partys_flow(event, context):
+def test_check_promises_runs_on_a_third_party_flow(event, context):
     @flowzoo.register_model("borrowed", paper="none")
     def borrowed(event_shape, context_shape=None, *, width: int = 4):
         """One coupling."""

@@ -1,4 +1,4 @@
-"""A flow in the hands of TFP: MCMC, divergences, joint distributions, its own RealNVP."""
+"""Flows in TFP: MCMC, divergences, joint distributions, and TFP's own RealNVP."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def test_hmc_runs_in_the_latents_of_a_flow(flow):
     np.testing.assert_allclose(z.std(0), 1.0, atol=0.15)
 
 
-def test_kl_divergence_through_one_bijector_is_that_of_the_bases(flow):
+def test_kl_divergence_through_one_bijector_equals_that_of_the_bases(flow):
     bijector = flow.bijector()
     one = tfd.MultivariateNormalDiag(tf.zeros(2), tf.ones(2))
     other = tfd.MultivariateNormalDiag(tf.ones(2), 2 * tf.ones(2))
@@ -78,7 +78,7 @@ def test_kl_divergence_of_two_flows_by_monte_carlo(flow):
     assert float(estimate(flow.distribution(), other.distribution())) == pytest.approx(wanted, rel=0.2)
 
 
-def test_a_flow_is_a_part_of_a_joint_distribution(flow, conditional):
+def test_a_flow_in_a_joint_distribution(flow, conditional):
     joint = tfd.JointDistributionSequential(
         [flow.distribution(), lambda x: tfd.Independent(tfd.Normal(x, 1.0), 1)]
     )
@@ -96,7 +96,7 @@ def test_a_conditional_flow_is_a_likelihood_in_a_joint_distribution(conditional)
     np.testing.assert_allclose(joint.log_prob(context, x), wanted, rtol=1e-4, atol=1e-4)
 
 
-def test_a_conditional_distribution_has_one_batch_entry_a_context(conditional, rng):
+def test_a_conditional_distribution_has_a_batch_entry_for_each_context(conditional, rng):
     context = rng.normal(size=(4, 3)).astype(np.float32)
     distribution = conditional.distribution(context)
     x = distribution.sample(7, seed=(0, 1))
@@ -108,7 +108,7 @@ def test_a_conditional_distribution_has_one_batch_entry_a_context(conditional, r
         np.testing.assert_allclose(log_prob[:, i], wanted, rtol=1e-4, atol=1e-4)
 
 
-def test_images_with_a_context_broadcast_as_well(rng):
+def test_images_with_a_context_broadcast(rng):
     flow = make_flow("realnvp", (2, 2, 2), (3,), dtype="float32", levels=1, channels=4, blocks=0)
     context = rng.normal(size=(3, 3)).astype(np.float32)
     distribution = flow.distribution(context)
@@ -119,7 +119,7 @@ def test_images_with_a_context_broadcast_as_well(rng):
 
 @pytest.mark.parametrize("size", [4, 5])
 def test_tfps_real_nvp_with_our_weights_gives_the_same_density(rng, size):
-    """Our couplings in TFP's `RealNVP`: the same conditioner, the same bound by tanh, reversed between."""
+    """Our couplings in TFP's `RealNVP`: the same conditioners, tanh bounds and reversals."""
     flow = make_flow("realnvp", (size,), dtype="float32", noise=0.3, permutation="reverse", **SMALL)
     standardize, *transforms = flow.density.layers
     parts = [tfb.Shift(standardize.mean.value), tfb.Scale(log_scale=standardize.log_std.value)]

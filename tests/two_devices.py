@@ -1,4 +1,4 @@
-"""Trains flows on one device and on two in one process; prints what differs. For test_replicas.py."""
+"""Trains flows on one device and on two in one process; prints the differences for test_replicas.py."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def both(fit, *, optimizer=lambda: keras.optimizers.Adam(1e-2), jit_compile=Fals
 
 
 def difference(one, two, history_one, history_two):
-    """The largest differences: of weights, of optimizer variables, and of the history's relative values."""
+    """The largest differences of weights, optimizer variables and (relative) history values."""
     weights = max(np.abs(a.numpy() - b.numpy()).max() for a, b in zip(one.weights, two.weights, strict=True))
     pairs = zip(one.optimizer.variables, two.optimizer.variables, strict=True)
     state = max(np.abs(np.asarray(a) - np.asarray(b)).max() for a, b in pairs)
@@ -51,7 +51,7 @@ def difference(one, two, history_one, history_two):
 
 
 def clipped():
-    """A short last batch, and gradients whose norm is over the bound."""
+    """A short last batch, and gradients whose norm exceeds the clipping bound."""
     flows = both(
         lambda flow: flow.fit(ROWS, batch_size=64, epochs=3, verbose=0),
         optimizer=lambda: keras.optimizers.Adam(1e-2, global_clipnorm=0.05),
@@ -60,7 +60,7 @@ def clipped():
 
 
 def averaged():
-    """AdamW, moving averages that are validated, on a number of rows that two do not divide."""
+    """AdamW, with validation of the moving averages on an odd number of rows."""
     flows = both(
         lambda flow: flow.fit(
             tf.data.Dataset.from_tensor_slices(ROWS).batch(50),
@@ -77,7 +77,7 @@ def averaged():
 
 
 def dequantized():
-    """The noise of a row is the one that a single device draws, in a compiled step too."""
+    """Each row gets the noise that a single device draws, even in a compiled step."""
     flows = both(
         lambda flow: flow.fit(COUNTS, batch_size=64, epochs=2, verbose=0), jit_compile=True, dequantize=1.0
     )
@@ -96,7 +96,7 @@ def weighted():
 
 
 def skipped():
-    """A batch that is not finite on one of the devices is left out on both."""
+    """A batch that is not finite on one device is skipped on both."""
     rows = ROWS.copy()
     rows[70] = 3e38
     data = tf.data.Dataset.from_tensor_slices(rows).batch(64)
@@ -116,14 +116,14 @@ def skipped():
 
 
 def dropped():
-    """Two devices drop other units."""
+    """The two devices drop different units."""
     _, two, _, history = both(lambda flow: flow.fit(ROWS, batch_size=64, verbose=0), dropout=0.5)
     seeds = [[part.numpy().tolist() for part in state.value.values] for state in two.seed_states]
     return {"seeds": seeds, "loss": history["loss"]}
 
 
 def resumed():
-    """What one device began, two go on with."""
+    """Two devices continue a training that one device began."""
 
     def fit(flow):
         if not isinstance(flow.optimizer.iterations.value, tf.distribute.DistributedValues):
@@ -147,7 +147,7 @@ def mixed():
 
 
 def kept():
-    """What is asked of the flow afterwards: metrics, files."""
+    """Metrics, samples and files of a flow after training."""
     one, two, *_ = both(lambda flow: flow.fit(ROWS, batch_size=64, verbose=0))
     with tempfile.TemporaryDirectory() as directory:
         two.save(f"{directory}/flow.keras")
@@ -162,7 +162,7 @@ def kept():
 
 
 def messages():
-    """What is said to who mixes what is inside of a scope with what is outside."""
+    """Error messages for an optimizer from outside the scope, and for a flow with its own train_step."""
 
     class Own(flowzoo.Flow):
         def train_step(self, data):
@@ -184,7 +184,7 @@ def messages():
 if __name__ == "__main__":
     CPU = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(CPU, [tf.config.LogicalDeviceConfiguration()] * 2)
-    # One for all: the collectives of several would take one another's numbers.
+    # One strategy for all cases: the collectives of several would mix up their keys.
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     cases = [clipped, averaged, dequantized, weighted, skipped, resumed, mixed, dropped, kept, messages]
     print(json.dumps({case.__name__: case() for case in cases}))

@@ -1,4 +1,4 @@
-"""One of two workers, or a single process: trains a flow, notes what it came to. For test_replicas.py."""
+"""Trains a flow as one of two workers or as a single process; records the results for test_replicas.py."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ ROWS = np.random.default_rng(0).normal(3.0, 2.0, (200, 2)).astype("float32")
 
 
 class Recording(flowzoo.Flow):
-    """Notes the rows that it is trained on."""
+    """Records the rows that it is trained on."""
 
     def log_density(self, x, context=None, training=False, noise_seed=None):
         if training:
@@ -25,7 +25,7 @@ class Recording(flowzoo.Flow):
 
 
 def train(directory):
-    """The plain form; batches that two workers divide: no row is filled in."""
+    """Trains on batches that two workers divide evenly, so that no row is filled in."""
     keras.utils.set_random_seed(0)
     with strategy.scope():
         flow = flowzoo.create_model("realnvp", (2,), steps=2, hidden_units=(4,))
@@ -39,7 +39,7 @@ def train(directory):
 
 
 def messages(flow):
-    """What fit says to workers that differ."""
+    """Error messages of fit if the workers' data or weights differ."""
     data = tf.data.Dataset.from_tensor_slices(ROWS).shuffle(200, seed=index).batch(64)
     said = [refused(lambda: flow.fit(data, verbose=0))]
     flow.trainable_variables[0].assign_add(1.0 * tf.ones_like(flow.trainable_variables[0]) * index)
@@ -47,7 +47,7 @@ def messages(flow):
 
 
 def stock():
-    """Keras's own fit."""
+    """The error of Keras's own fit."""
     with strategy.scope():
         model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
         model.compile("adam", "mse")

@@ -35,18 +35,18 @@ class AnomalyDetector:
     The score is ``-log_prob`` in nats of a neural spline flow (Durkan et al. 2019); higher is more anomalous.
     The fit handles tables of any size and kind without tuning:
 
-    * Training adds a little noise to all rows. So ties, whole numbers, two-valued and constant columns do not
+    * The fit adds a little noise to all rows. So ties, whole numbers, two-valued and constant columns do not
       give an infinite density, and the flow does not memorise a small table.
     * The flow starts as a Gaussian with a shrunk covariance (Ledoit and Wolf 2004). Training continues while
       it helps on a tenth of the rows, kept for validation. If it never helps, the Gaussian stays. With fewer
       than 250 rows, or 6.25 rows per column, the flow is not trained.
-    * A fifth of the rows is held out from all of this to calibrate the thresholds; see `Calibration` for their
-      guarantee.
+    * A fifth of the rows is held out from all of this and calibrates the thresholds; see `Calibration` for
+      their guarantee.
 
     Keras draws the flow's first weights: call `keras.utils.set_random_seed` to make a fit repeatable.
 
     Args:
-        noise: Standard deviation of the training noise, relative to that of each column.
+        noise: Standard deviation of that noise, relative to that of each column.
         held_out: Fraction of the rows held out for calibration.
         seed: Seed of the split and of the noise.
 
@@ -78,7 +78,8 @@ class AnomalyDetector:
 
         Args:
             flow: An unconditional flow.
-            x: ``[N, *event_shape]``, normal rows that the flow was not fitted to; they calibrate the thresholds.
+            x: ``[N, *event_shape]``, normal rows that the flow was not fitted to. They calibrate the
+                thresholds.
 
         Raises:
             ValueError: On wrong shapes or types, NaN or infinity, or no rows.
@@ -106,7 +107,9 @@ class AnomalyDetector:
         order = np.random.default_rng([self.seed, 0xA70]).permutation(len(x))
         held_out, rows = np.split(x[order], [math.ceil(self.held_out * len(x))])
         if len(rows) < 2:
-            raise ValueError(f"held_out={self.held_out:g} of {len(x)} rows leaves fewer than 2 to fit; lower held_out.")
+            raise ValueError(
+                f"held_out={self.held_out:g} of {len(x)} rows leaves fewer than 2 to fit; lower held_out."
+            )
         flow = _fit_flow(rows, self.noise, self.seed, verbose)
         self._fitted = flow, Calibration(_score(flow, held_out))
         return self
@@ -128,7 +131,8 @@ class AnomalyDetector:
             x: ``[N, D]``; rows may hold NaN or infinity.
 
         Returns:
-            float32 ``[N]``, nats, higher is more anomalous; the highest finite float for a row that is not finite.
+            float32 ``[N]``, nats, higher is more anomalous. Rows with NaN or infinity get the highest finite
+            float.
 
         Raises:
             ValueError: On wrong shapes or types, or before `fit`.
@@ -195,7 +199,7 @@ def _table(x):
     shape = np.shape(x)
     if len(shape) != 2 or shape[1] < 2:
         raise ValueError(
-            f"x must be a table [rows, columns] of two columns or more; got shape {shape}. For a single column, "
+            f"x must be a table [rows, columns] of two columns or more; got shape {shape}. For one column, "
             "use quantiles. For images, fit a flow and call AnomalyDetector.from_flow(flow, rows)."
         )
     if shape[0] < _LEAST_ROWS:

@@ -22,10 +22,10 @@ class Calibration:
 
     A threshold is one of these scores, chosen by rank alone (split conformal prediction). If a new normal row
     is exchangeable with these rows, it scores above ``threshold(rate)`` with a probability of at most `rate`,
-    and of more than ``rate - 1 / (n + 1)`` if no scores are equal. This holds for any flow, good or bad. It is
-    the mean over all calibrations with n rows; the rate of a single one scatters around it, with a standard
-    deviation of about ``sqrt(rate (1 - rate) / n)``. There is no guarantee for anomalies, nor after normal
-    rows change their distribution.
+    and of more than ``rate - 1 / (n + 1)`` if no scores are equal. This holds for any flow, good or bad.
+    It is the mean over all calibrations with n rows; the rate of a single one scatters around it, with a
+    standard deviation of about ``sqrt(rate (1 - rate) / n)``. There is no guarantee for anomalies, nor if the
+    distribution of normal rows changes.
 
     Sources: Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World" (2005); Bates et al.,
     "Testing for outliers with conformal p-values" (2023).
@@ -48,7 +48,7 @@ class Calibration:
     def __init__(self, scores: Any):
         scores = np.asarray(scores, np.float32)
         if scores.ndim != 1 or not len(scores) or np.isnan(scores).any():
-            raise ValueError(f"scores must be a list of one or more numbers, without NaN; got {scores!r}.")
+            raise ValueError(f"scores must be a vector of one or more numbers, without NaN; got {scores!r}.")
         if len(scores) > _MOST_ROWS:
             scores = np.random.default_rng(0xCA11B).choice(scores, _MOST_ROWS, replace=False)
         self.scores = np.sort(scores)
@@ -76,8 +76,8 @@ class Calibration:
             least = math.ceil(1e4 / (rows + 1)) / 1e4
             raise ValueError(
                 f"The flow was calibrated with {rows} rows, which allow false-positive rates of "
-                f"{least:g} or more; got {false_positives:g}, which needs {math.ceil(1 / false_positives) - 1} "
-                "rows. Use a higher rate, or fit with more rows."
+                f"{least:g} or more; got {false_positives:g}, which needs "
+                f"{math.ceil(1 / false_positives) - 1} rows. Use a higher rate, or fit with more rows."
             )
         return float(self.scores[rank - 1])
 

@@ -55,7 +55,7 @@ def inpaint(
         within their steps: use ``np.floor`` for whole pixels.
 
     Raises:
-        ValueError: On wrong shapes or types, known entries that are not finite, or fewer than 1 step or sample.
+        ValueError: On wrong shapes or types, known entries that are not finite, or no steps or samples.
 
     References:
         Preconditioned Stochastic Gradient Langevin Dynamics (Li, Chen, Carlson and Carin, 2016),

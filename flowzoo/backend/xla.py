@@ -1,4 +1,4 @@
-"""What is compiled with XLA: for which device, whether what is traced now is, and programs for a part."""
+"""XLA: whether the current trace is compiled, for which device, and XLA programs for parts of a graph."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 
 import tensorflow as tf
 
-# The public API does not say. TensorFlow asks itself the same question with this function.
+# The public API has no such query; TensorFlow itself uses this function.
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 _in_programs = contextvars.ContextVar("flowzoo_xla_programs", default=False)
 
 
 def is_compiling() -> bool:
-    """Whether a `tf.function(jit_compile=True)` is being traced, here or further out.
+    """Whether the current trace is part of a `tf.function(jit_compile=True)`.
 
-    A few ops are fast in one world only, or known to one only.
+    Some ops exist, or are fast, only with XLA or only without it.
     """
     return bool(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
 
@@ -31,10 +31,10 @@ def on_gpu() -> bool:
 
 @contextlib.contextmanager
 def programs(wanted: bool = True) -> Iterator[None]:
-    """Within it, what is traced op by op has an XLA program wherever `program` is asked for one.
+    """Within this context, each call of `program` in a graph that runs op by op is an XLA program.
 
-    Convolutions are faster op by op on a CPU, and long chains of elementwise ops are not. Only for what stays
-    in this process: TensorFlow Serving does not run such programs.
+    On a CPU convolutions are faster op by op, and long chains of elementwise ops are faster under XLA. Use it
+    only for graphs that stay in this process: TensorFlow Serving does not run such programs.
     """
     token = _in_programs.set(wanted)
     try:
@@ -44,12 +44,12 @@ def programs(wanted: bool = True) -> Iterator[None]:
 
 
 def program(function: Callable, static: tuple, *tensors: tf.Tensor) -> Any:
-    """``function(*static, *tensors)``, as an XLA program of its own within `programs`.
+    """Calls ``function(*static, *tensors)``, as a separate XLA program within `programs`.
 
     Args:
         function: A pure function.
-        static: Hashable arguments. One function with the same ones is compiled once for each shape.
-        *tensors: Its other arguments.
+        static: Hashable arguments. A function is compiled once for each value of these and each shape.
+        *tensors: Tensor arguments.
     """
     if not _in_programs.get():
         return function(*static, *tensors)

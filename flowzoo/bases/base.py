@@ -1,4 +1,4 @@
-"""Base: what every base distribution has in common."""
+"""Base: the base class of the distributions of the latents."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from flowzoo.layers.event_layer import EventLayer
 class Base(EventLayer):
     """The distribution of the latents, with row-wise seeds.
 
-    A subclass writes `distribution`, `log_prob` (of ops that ONNX has) and `sample`, and
-    `create_weights` if it has any.
+    A subclass implements `distribution`, `log_prob` (with ops that ONNX has) and `sample`, and
+    `create_weights` if it has weights.
     """
 
     def distribution(self, context=None) -> tfp.distributions.Distribution:
-        """The same as a TFP distribution; its batch shape is the context's."""
+        """This base as a TFP distribution with the batch shape of the context."""
         raise NotImplementedError
 
     def log_prob(self, z: tf.Tensor, context=None) -> tf.Tensor:

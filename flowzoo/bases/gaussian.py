@@ -1,4 +1,4 @@
-"""DiagonalGaussian, FullGaussian and ConditionalGaussian: normal bases whose parameters are learned."""
+"""DiagonalGaussian, FullGaussian and ConditionalGaussian: normal bases with learned parameters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _ScaledNormal(Normal):
     """``z = loc + exp(log_scale) * temperature * noise``, elementwise."""
 
     def loc_and_log_scale(self, context):
-        """Both of a shape that broadcasts against ``[N, *event_shape]``."""
+        """Returns both, in shapes that broadcast against ``[N, *event_shape]``."""
         raise NotImplementedError
 
     def distribution(self, context=None):
@@ -41,7 +41,7 @@ class _ScaledNormal(Normal):
 
 @keras.saving.register_keras_serializable("flowzoo")
 class DiagonalGaussian(_ScaledNormal):
-    """Independent normals with learned means and standard deviations; standard when new.
+    """Independent normals with learned means and standard deviations; initially the standard normal.
 
     The temperature multiplies the standard deviations: at 0 every sample is the mean.
 
@@ -66,11 +66,12 @@ class DiagonalGaussian(_ScaledNormal):
 class ConditionalGaussian(_ScaledNormal):
     """Independent normals whose means and log standard deviations are affine in the context.
 
-    With one-hot classes as contexts every class has a Gaussian of its own. Standard when new. The temperature
-    multiplies the standard deviations.
+    With one-hot classes as contexts, every class has its own Gaussian. Initially it is the standard normal.
+    The temperature multiplies the standard deviations.
 
     Args:
-        scale_bound: Log standard deviations lie in ``(-scale_bound, scale_bound)``, by a tanh.
+        scale_bound: Bound of the log standard deviations: they lie in ``(-scale_bound, scale_bound)``, by a
+            tanh.
 
     Raises:
         ValueError: If `scale_bound` is not positive, or the flow has no context.
@@ -93,7 +94,7 @@ class ConditionalGaussian(_ScaledNormal):
     def create_weights(self, event_shape, context_shape):
         if context_shape is None:
             raise ValueError(
-                "The base conditional_gaussian needs a context: give create_model a context_shape, or take "
+                "The base conditional_gaussian needs a context: give create_model a context_shape, or use "
                 "the base diagonal_gaussian."
             )
         outputs = 2 * math.prod(event_shape)
@@ -111,12 +112,12 @@ class ConditionalGaussian(_ScaledNormal):
 
 @keras.saving.register_keras_serializable("flowzoo")
 class FullGaussian(Normal):
-    """A normal with a learned mean and a learned full covariance; standard when new.
+    """A normal with a learned mean and a learned full covariance; initially the standard normal.
 
-    What is learned is the lower triangular factor A, with a positive diagonal, of the precision ``A^T A``,
-    D (D + 1) / 2 weights for D numbers an event: a log-density takes one product, ``A (z - loc)``, and
-    no solver. Samples are ``loc + A^-1 noise``, with A inverted once a call by log2(D) levels of matrix
-    products (see `lower_triangular_inverse`). The temperature multiplies the noise.
+    The covariance is learned as the lower triangular factor A, with a positive diagonal, of the precision
+    ``A^T A``: D (D + 1) / 2 weights for events of D numbers. A log-density takes one product,
+    ``A (z - loc)``, and no solver. Samples are ``loc + A^-1 noise``; each call inverts A once, by log2(D)
+    levels of matrix products (see `lower_triangular_inverse`). The temperature multiplies the noise.
 
     Example:
         >>> import tensorflow as tf
@@ -130,12 +131,12 @@ class FullGaussian(Normal):
     def create_weights(self, event_shape, context_shape):
         size = math.prod(event_shape)
         self.loc = self.add_weight(name="loc", shape=(size,), initializer="zeros")
-        # Row by row, the diagonal as logarithms.
+        # Row by row; the diagonal holds logarithms.
         self.factor = self.add_weight(name="factor", shape=(size * (size + 1) // 2,), initializer="zeros")
 
     def set_moments(self, mean: np.ndarray, covariance: np.ndarray) -> None:
-        """Sets the mean ``[D]`` and the covariance ``[D, D]``, of rank D."""
-        # Of a covariance C C^T with C lower triangular, A = C^-1.
+        """Sets the mean ``[D]`` and the covariance ``[D, D]``, which must be positive definite."""
+        # For a covariance C C^T with C lower triangular, A = C^-1.
         factor = np.linalg.inv(np.linalg.cholesky(covariance))
         np.fill_diagonal(factor, np.log(np.diag(factor)))
         self.loc.assign(mean)
@@ -165,7 +166,7 @@ class FullGaussian(Normal):
         """A ``[D, D]`` and ``log|A|``."""
         size = self.loc.shape[0]
         rows, columns = np.indices((size, size))
-        # Above the diagonal the index of a zero that is appended.
+        # Entries above the diagonal index the zero that is appended.
         index = np.where(columns <= rows, rows * (rows + 1) // 2 + columns, size * (size + 1) // 2)
         lower = tf.gather(tf.pad(self.factor.value, [[0, 1]]), index)
         log_diagonal = tf.gather(self.factor.value, np.diag(index))

@@ -13,7 +13,7 @@ from flowzoo.bases.base import Base
 
 tfd = tfp.distributions
 
-# The streams of a row's seed: which component, and where in it.
+# Noise streams of a row's seed: the position within a component, and the choice of the component.
 _NOISE, _COMPONENT = 0, 1
 
 
@@ -21,17 +21,17 @@ _NOISE, _COMPONENT = 0, 1
 class Mixture(Base):
     """K diagonal Gaussians with learned weights, means and standard deviations.
 
-    For densities in several pieces, which a flow on a base of one piece joins by thin bridges. When new the
-    means are spread at random (components that are equal would stay equal), and the standard
-    deviations such that the whole has about mean 0 and variance 1. The temperature multiplies the standard
-    deviations; the weights of the components stay. At 0 a sample is the mean of its component.
+    For densities with several separate modes, which a flow on a unimodal base joins by thin bridges. The
+    initial means are random, because equal components would stay equal. The initial standard deviations
+    give the mixture mean 0 and variance 1, approximately. The temperature multiplies the standard deviations
+    but not the weights of the components; at 0 a sample is the mean of its component.
 
     Args:
-        components: K.
-        spread: Standard deviation of the means of a new mixture, between 0 and 1.
+        components: K, the number of components.
+        spread: Standard deviation of the initial means, between 0 and 1.
 
     Raises:
-        ValueError: If there is no component, or `spread` does not lie between 0 and 1.
+        ValueError: If `components` is less than 1, or `spread` does not lie between 0 and 1.
 
     Example:
         >>> import tensorflow as tf
@@ -88,13 +88,13 @@ class Mixture(Base):
         """Component of each row as one-hot ``[N, K]``, by inversion of the cumulative weights."""
         uniform = tf.cast(random.uniform(seeds, 1, _COMPONENT), self.variable_dtype)
         inner = tf.cumsum(tf.nn.softmax(self.logits.value))[:-1]
-        # The first starts below every uniform and the last ends above, whatever rounding does to the sum.
+        # The first interval starts below every uniform and the last ends above, despite rounding of the sum.
         start, end = tf.concat([[-1.0], inner], axis=0), tf.concat([inner, [2.0]], axis=0)
         return tf.cast((uniform >= start) & (uniform < end), self.variable_dtype)
 
     def _pick(self, chosen, weight):
         """Rows ``[N, *event_shape]`` of a weight ``[K, *event_shape]``."""
-        # No matrix product, which a GPU rounds to 10 bits unless told otherwise.
+        # Not a matrix product, whose factors a GPU rounds to 10 bits by default.
         chosen = tf.reshape(chosen, [-1, self.components] + [1] * len(self.event_shape))
         return tf.reduce_sum(chosen * weight.value, axis=1)
 

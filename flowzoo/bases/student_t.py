@@ -12,7 +12,7 @@ import tensorflow_probability as tfp
 from flowzoo import random
 from flowzoo.bases.base import Base
 
-# Above the variance is finite; below the tails differ from a normal's by less than anyone measures.
+# Above MIN_DF the variance is finite; at MAX_DF the tails are almost those of a normal.
 MIN_DF, MAX_DF = 2.0, 1000.0
 
 
@@ -20,15 +20,15 @@ MIN_DF, MAX_DF = 2.0, 1000.0
 class StudentT(Base):
     """Independent Student-t distributions, whose degrees of freedom are learned between 2 and 1000.
 
-    For data with heavy tails: a flow of bounded slope on a normal base has light ones (Jaini et al.,
+    For data with heavy tails: a flow with bounded slope on a normal base has light tails (Jaini et al.,
     "Tails of Lipschitz triangular flows", 2020). The temperature multiplies the latents.
 
-    Samples are Bailey's, ``sqrt(df (U^(-2/df) - 1)) cos(2 pi V)`` with two uniforms for each number: exact
-    for any degrees of freedom, and without rejections, which would need nobody knows how many draws.
+    Samples use Bailey's formula, ``sqrt(df (U^(-2/df) - 1)) cos(2 pi V)``, with two uniforms U and V for each
+    number. It is exact for any degrees of freedom and takes a fixed number of draws, without rejections.
 
     Args:
-        df: Degrees of freedom to start from; at 30 a density near the standard normal's.
-        shared: Whether all dimensions have the same.
+        df: Initial degrees of freedom; at 30 the density is near the standard normal.
+        shared: Whether all dimensions share one value.
 
     Raises:
         ValueError: If `df` does not lie between 2 and 1000.
@@ -92,8 +92,8 @@ class StudentT(Base):
 def log_gamma_step(x: tf.Tensor) -> tf.Tensor:
     """``log Gamma(x + 1/2) - log Gamma(x)`` for x >= 1, to 1e-12 in float64.
 
-    As a difference it would lose in float32 all digits behind the fourth at x = 500, and ONNX has
-    no log Gamma. So: eight steps of Gamma's recurrence, then the difference's own asymptotic series.
+    As a difference in float32 it would lose all digits after the fourth at x = 500, and ONNX has no log
+    Gamma. So it takes eight steps of Gamma's recurrence, then the asymptotic series of the difference.
 
     Source: Tricomi and Erdelyi, "The asymptotic expansion of a ratio of gamma functions" (1951).
     """

@@ -14,10 +14,10 @@ from flowzoo.bases.base import Base
 
 @keras.saving.register_keras_serializable("flowzoo")
 class Uniform(Base):
-    """Independent uniforms on (0, 1); a temperature below 1 draws them towards the centre.
+    """Independent uniforms on (0, 1); a temperature below 1 moves samples towards the centre.
 
-    Flows on it end in `layers.Sigmoid`, which maps the line into the cube. Temperatures above 1 count
-    as 1: there is nothing outside of the cube.
+    Flows on this base end in `layers.Sigmoid`, which maps the real line to (0, 1). Temperatures above 1
+    count as 1, because the density is zero outside the cube.
     """
 
     def distribution(self, context=None):
@@ -34,7 +34,7 @@ class Uniform(Base):
 
     def sample(self, seeds, temperature, context=None):
         noise = random.uniform(seeds, math.prod(self.event_shape))
-        # The middle of each of the 2**24 cells: never an edge, whose latent would be infinite.
+        # The middle of each of the 2**24 cells: never an edge, where the data would be infinite.
         noise = tf.minimum(noise + 2.0**-25, 1.0 - 2.0**-24)
         noise = tf.reshape(tf.cast(noise, self.variable_dtype), [-1, *self.event_shape])
         return 0.5 + (noise - 0.5) * self._rows(tf.minimum(temperature, 1.0))

@@ -10,19 +10,20 @@ from flowzoo.bijectors.base import FusedBijector, Shape
 
 
 def bounded_log_scale(raw: tf.Tensor, bound: float) -> tf.Tensor:
-    """A log-scale in ``(-bound, bound)`` by a tanh, with slope 1 at 0.
+    """Bounds a log-scale to ``(-bound, bound)`` by a tanh with slope 1 at 0.
 
-    Unbounded scales go to NaN; one-sided bounds, such as a sigmoid, cannot concentrate a density.
+    Unbounded scales diverge to NaN; one-sided bounds, such as a sigmoid, cannot concentrate a density.
     """
     return bound * tf.tanh(raw / bound)
 
 
 class Affine(FusedBijector):
-    """``x = z * exp(log_scale) + shift``.
+    """``x = z * exp(log_scale) + shift``, elementwise; the log-det is the sum of ``log_scale``.
 
     Args:
-        shift: Broadcasts against ``[..., *event_shape]``; ``None`` for no shift.
-        log_scale: Same; ``None`` for volume-preserving (additive) maps.
+        shift: Shift that broadcasts against ``[..., *event_shape]``; ``None`` for no shift.
+        log_scale: Logarithm of the scale, which broadcasts as well; ``None`` for volume-preserving (additive)
+            maps.
         event_shape: Event shape of both sides.
         dtype: Floating dtype.
         name: Name shown in error messages.
@@ -50,7 +51,7 @@ class Affine(FusedBijector):
     def _log_det(self):
         if self.log_scale is None:
             return tf.zeros([], self.dtype)
-        # A log-scale shared by several elements (one a channel, say) counts once for each of them.
+        # A log-scale shared by several elements (one per channel, for example) counts once for each of them.
         ndims = min(len(self.data_shape), self.log_scale.shape.rank)
         own = self.log_scale.shape[self.log_scale.shape.rank - ndims :].num_elements()
         total = tf.reduce_sum(self.log_scale, axis=list(range(-ndims, 0)))

@@ -1,4 +1,4 @@
-"""AsProgram: an elementwise bijector that can be one XLA program inside of a graph that runs op by op."""
+"""AsProgram: an elementwise bijector that can run as one XLA program in a graph that runs op by op."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from flowzoo.bijectors.base import FusedBijector, Shape
 
 
 class AsProgram(FusedBijector):
-    """``make(parameters)``, each pass of it an XLA program within `flowzoo.backend.xla.programs`.
+    """``make(parameters)``, where each pass is an XLA program within `flowzoo.backend.xla.programs`.
 
     Args:
-        make: From parameters of some rows to their fused bijector; pure and hashable, so that equal ones
-            share what is compiled.
-        parameters: ``[N, ...]``, each row's own.
+        make: Function from the parameters of some rows to their fused bijector. It must be pure and hashable:
+            equal functions share their compiled programs.
+        parameters: ``[N, ...]``, one entry per row.
         event_shape: Event shape of both sides.
         dtype: Floating dtype.
         name: Name shown in error messages.

@@ -10,19 +10,19 @@ Pair = tuple[tf.Tensor, tf.Tensor]
 
 
 class FusedBijector(tfp.bijectors.Bijector):
-    """A bijector whose subclasses write two methods, and get all of TFP's from them.
+    """A bijector whose subclasses implement two methods and get all of TFP's methods from them.
 
     A subclass implements ``_forward_and_log_det(z) -> (x, log|det dx/dz|)`` and
-    ``_inverse_and_log_det(x) -> (z, log|det dz/dx|)``. `forward`, `inverse` and both
-    ``*_log_det_jacobian`` of TFP follow, and whoever wants the pair calls
-    `forward_and_log_det` or `inverse_and_log_det`: a conditioner then runs once.
+    ``_inverse_and_log_det(x) -> (z, log|det dz/dx|)``. TFP's `forward`, `inverse` and
+    both ``*_log_det_jacobian`` follow from these. Callers that need value and log-det call
+    `forward_and_log_det` or `inverse_and_log_det`, so that a conditioner runs once.
 
     Directions are TFP's: *forward* = latent to data, *inverse* = data to latent. The event shapes
-    on both sides are fixed, static, and checked here, once, for every subclass.
+    of both sides are static and are checked here for every subclass.
 
     Args:
-        latent_shape: Event shape of what `forward` takes.
-        data_shape: Event shape of what `forward` gives.
+        latent_shape: Event shape of the input of `forward`.
+        data_shape: Event shape of the output of `forward`.
         dtype: Floating dtype of values and log-dets.
         name: Name shown in error messages; the class name by default.
 
@@ -43,21 +43,21 @@ class FusedBijector(tfp.bijectors.Bijector):
             name=name or type(self).__name__,
         )
 
-    # Throw-away objects that close over a layer's current weights are equal to themselves only.
+    # A bijector is a temporary object that closes over a layer's current weights: it equals only itself.
     def __eq__(self, other):
         return self is other
 
     def __hash__(self):
         return id(self)
 
-    # -- what subclasses write -------------------------------------------------------------
+    # -- for subclasses to implement -------------------------------------------------------
     def _forward_and_log_det(self, z: tf.Tensor) -> Pair:
         raise NotImplementedError
 
     def _inverse_and_log_det(self, x: tf.Tensor) -> Pair:
         raise NotImplementedError
 
-    # -- what callers use ------------------------------------------------------------------
+    # -- for callers -----------------------------------------------------------------------
     def forward_and_log_det(self, z) -> Pair:
         """Latent to data: returns ``(x, log|det dx/dz|)`` for `z` of shape ``[..., *latent_shape]``."""
         z = self._checked(z, self.latent_shape, "latent")
@@ -100,10 +100,10 @@ class FusedBijector(tfp.bijectors.Bijector):
         return {}
 
     def _remembered(self, direction, function, tensor) -> Pair:
-        # TFP asks for the value and for the log-det in two calls: with the same tensor object, or, for a
-        # density, with what the first call returned. The last pair is kept for both, so that the second
-        # call costs nothing; the graph belongs to the key, because a tensor made inside a loop body must
-        # not leak out of it.
+        # TFP requests the value and the log-det in two calls: with the same tensor object or, for a
+        # density, with the tensor that the first call returned. The last pair is cached for both, so that
+        # the second call costs nothing. The graph is part of the key, because a tensor made inside a loop
+        # body must not leak out of it.
         graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
         held = self._memo.get(direction)
         if held is None or held[0] is not tensor or held[1] is not graph:
@@ -116,7 +116,7 @@ class FusedBijector(tfp.bijectors.Bijector):
     def _checked(self, value, event_shape, side) -> tf.Tensor:
         value = tf.convert_to_tensor(value, dtype_hint=self.dtype)
         if value.dtype != self.dtype:
-            raise TypeError(f"{self.name}: got {value.dtype.name}, wanted {self.dtype.name}; cast first.")
+            raise TypeError(f"{self.name}: expected {self.dtype.name}; got {value.dtype.name}. Cast it first.")
         if value.shape.rank is not None:
             ndims = len(event_shape)
             got = value.shape[value.shape.rank - ndims :] if value.shape.rank >= ndims else value.shape
@@ -139,14 +139,14 @@ def _rank(value, event_shape) -> int:
 
 
 def forward_and_log_det(bijector: tfp.bijectors.Bijector, z, event_ndims: int) -> Pair:
-    """``(bijector.forward(z), log-det)`` of any TFP bijector, in one pass if it is a fused one."""
+    """``(bijector.forward(z), log-det)`` of any TFP bijector, in one pass for a `FusedBijector`."""
     if isinstance(bijector, FusedBijector):
         return bijector.forward_and_log_det(z)
     return bijector.forward(z), bijector.forward_log_det_jacobian(z, event_ndims)
 
 
 def inverse_and_log_det(bijector: tfp.bijectors.Bijector, x, event_ndims: int) -> Pair:
-    """``(bijector.inverse(x), log-det)`` of any TFP bijector, in one pass if it is a fused one."""
+    """``(bijector.inverse(x), log-det)`` of any TFP bijector, in one pass for a `FusedBijector`."""
     if isinstance(bijector, FusedBijector):
         return bijector.inverse_and_log_det(x)
     return bijector.inverse(x), bijector.inverse_log_det_jacobian(x, event_ndims)

@@ -1,4 +1,4 @@
-"""Chain: bijectors one after the other, data side first, each evaluated once."""
+"""Chain: a composition of bijectors, data side first, each evaluated once."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from flowzoo.bijectors.base import (
 class Chain(FusedBijector):
     """Composition in the order of `tfb.Chain`: ``Chain([f, g]).forward(z) = f(g(z))``.
 
-    So the first bijector is the nearest to the data. Unlike `tfb.Chain`, value and log-det come
-    out of one pass through every part.
+    The first bijector is the nearest to the data. Unlike `tfb.Chain`, it computes value and log-det in
+    one pass through each bijector.
 
     Args:
-        bijectors: Any TFP bijectors (fused ones run once), data side first.
+        bijectors: TFP bijectors, data side first; a `FusedBijector` runs once per pass.
         data_shape: Event shape on the data side.
         dtype: Floating dtype.
         name: Name shown in error messages.

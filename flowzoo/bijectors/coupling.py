@@ -1,4 +1,4 @@
-"""Coupling: one part of the event sets the map of the other (Dinh et al. 2017, equations 7 and 8)."""
+"""Coupling: one part of the event sets the map of the other part (Dinh et al. 2017, equations 7 and 8)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from flowzoo.bijectors.splits import CheckerboardSplit, HalfSplit
 
 
 class Coupling(FusedBijector):
-    """Leaves the identity part as it is and maps the other part by what the first one says.
+    """Leaves the identity part unchanged, and maps the other part with parameters that depend on it.
+
+    ``x_a = z_a`` and ``x_b = f(z_b; x_a)``; the log-det is that of f.
 
     Args:
-        split: Cuts the event in (identity, transformed) and puts it together again.
-        transformer: Takes the identity part, returns the fused bijector of the transformed part;
-            called once a pass.
+        split: Splits an event into (identity, transformed) parts and merges them again.
+        transformer: Function from the identity part to the fused bijector of the transformed part; called
+            once per pass.
         event_shape: Event shape of both sides.
         dtype: Floating dtype.
         name: Name shown in error messages.

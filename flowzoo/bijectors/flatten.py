@@ -10,10 +10,10 @@ from flowzoo.bijectors.base import FusedBijector, Shape
 
 
 class Flatten(FusedBijector):
-    """Data side of any shape, latent side ``(D,)``, in the order of memory; log-det 0.
+    """Maps data of any shape to latent vectors ``(D,)`` in row-major order; log-det 0.
 
     Args:
-        data_shape: ``(H, W, C)``, say.
+        data_shape: Event shape of the data, for example ``(H, W, C)``.
         dtype: Floating dtype.
         name: Name shown in error messages.
 

@@ -1,4 +1,4 @@
-"""Logit: an interval of the line to the whole line (Papamakarios et al. 2017, appendix on images)."""
+"""Logit: data in an interval to the real line (Papamakarios et al. 2017, appendix on images)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from flowzoo.bijectors.base import FusedBijector, Shape
 
 
 class Logit(FusedBijector):
-    """Data in ``[low, high]`` to the line: ``z = logit(p)`` with p in ``[margin, 1 - margin]``.
+    """Maps data in ``[low, high]`` to the real line: ``z = logit(p)`` with p in ``[margin, 1 - margin]``.
 
     ``p = margin + (1 - 2 margin) (x - low) / (high - low)``.
 
-    The margin keeps the ends of the interval finite. Data outside of the interval are moved to its
-    ends, so that a density never becomes NaN; checking the range is the caller's business.
+    The margin keeps the latents of both ends finite. Data outside the interval are clipped to it, so that a
+    density is never NaN; callers check the range.
 
     Args:
-        low: Lower end of the data.
-        high: Upper end of the data.
-        margin: In (0, 0.5); 1e-6 for images whose background is black, 0.05 in Dinh et al. 2017.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        margin: Margin in (0, 0.5): 1e-6 suits images with a black background, Dinh et al. 2017 use 0.05.
         event_shape: Event shape of both sides.
         dtype: Floating dtype.
         name: Name shown in error messages.
@@ -50,8 +50,8 @@ class Logit(FusedBijector):
 
     def _forward_and_log_det(self, z):
         unit = (tf.sigmoid(z) - self._margin) / (1 - 2 * self._margin)
-        # Latents beyond the margin land outside of the interval: the nearest end is meant, and the
-        # upper one stays below `high`, so that the floor of a pixel is 255 and never 256.
+        # Latents beyond the margin land outside the interval and are clipped to its nearest end. The upper
+        # end stays below `high`, so that the floor of a pixel is 255 and never 256.
         top = 1.0 - np.finfo(self.dtype.as_numpy_dtype).epsneg
         x = self._low + (self._high - self._low) * tf.clip_by_value(unit, 0.0, top)
         return x, -self._log_det(z)
@@ -59,7 +59,7 @@ class Logit(FusedBijector):
     def _inverse_and_log_det(self, x):
         unit = tf.clip_by_value((x - self._low) / (self._high - self._low), 0.0, 1.0)
         p = self._margin + (1 - 2 * self._margin) * unit
-        # 1 - p from the other end, so that it keeps its digits when p is near 1 in float32.
+        # 1 - p, computed from the other end: it keeps its float32 digits when p is near 1.
         q = self._margin + (1 - 2 * self._margin) * (1 - unit)
         z = tf.math.log(p) - tf.math.log(q)
         return z, self._log_det(z)

@@ -15,23 +15,23 @@ Transformer = Callable[[tf.Tensor, tuple], FusedBijector]
 
 
 class MaskedAutoregressive(FusedBijector):
-    """Column i is mapped with parameters that a conditioner computes from the columns before i.
+    """Maps column i with parameters that a conditioner computes from the columns before i.
 
     One direction is a single pass of the network: data to latents for a masked autoregressive flow
     (Papamakarios et al. 2017, equation 3), latents to data for an inverse autoregressive flow (Kingma et al.
     2016, equation 10). The other direction needs column i-1 before column i. Instead of D passes of the whole
     network, ``"incremental"`` lets the conditioner share work between columns: a MADE takes about one pass
-    in all (ADR 4). The gradient is the implicit function theorem's, one sweep in the opposite order.
+    in all (ADR 4). The gradient uses the implicit function theorem: one sweep in the opposite order.
 
     Args:
-        conditioner: Built for ``(D,)`` to ``(D, parameters)``.
+        conditioner: A conditioner built for ``(D,)`` to ``(D, parameters)``.
         transformer: ``transformer(parameters [..., P, D], (D,))`` is the elementwise bijector of D columns.
         context: ``[N, size]`` or None.
         conditions_on: "data" (MAF) or "latent" (IAF): the side that the network sees.
-        inverse: How the slow direction runs: "incremental"; "jacobi", which updates all columns until
-            nothing changes (fast for weak couplings; a row stops on its own, so that neighbours do not
-            matter); "sequential", D passes.
-        training: Whether the network drops units out, in its single pass only.
+        inverse: Method of the slow direction: "incremental"; "jacobi", which updates all columns until
+            none changes (fast for weak couplings; each row stops by itself, so that it does not depend on
+            other rows); or "sequential", D passes.
+        training: Whether to apply dropout, which acts in the single pass only.
         dtype: Floating dtype.
         name: Name shown in error messages.
     """
@@ -84,7 +84,7 @@ class MaskedAutoregressive(FusedBijector):
 
     # -- the slow direction ----------------------------------------------------------------
     def _slow(self, values):
-        """From ``[..., D]`` on the far side to the side that the network sees, with its log-det."""
+        """Maps ``[..., D]`` on the far side to the side that the network sees; also returns the log-det."""
         batch = tf.shape(values)[:-1]
         rows = tf.reshape(values, [-1, self._conditioner.columns])
         tensors = self._weights
@@ -98,9 +98,10 @@ class MaskedAutoregressive(FusedBijector):
     def _solve_with_gradient(self, rows, *tensors):
         """`_solve` with the gradient of the implicit function theorem.
 
-        With ``rows = G(known; weights)`` the fast pass, ``known`` moves by ``J^-1 (d rows - dG)``, J being
-        the triangular Jacobian of G. One reverse sweep solves ``w = J^-T v`` for the incoming gradient v;
-        then w belongs to the rows, and -w goes through one ordinary gradient of the fast pass.
+        Let ``rows = G(known; weights)`` be the fast pass and J its triangular Jacobian by `known`; then
+        ``d known = J^-1 (d rows - dG)``. One reverse sweep solves ``w = J^-T v`` for the incoming gradient v.
+        The gradient of the rows is w; that of the weights is the ordinary gradient of the fast pass for the
+        incoming gradient -w.
         """
 
         @tf.custom_gradient
@@ -142,14 +143,14 @@ class MaskedAutoregressive(FusedBijector):
         return self._jacobi(weights, rows, context)
 
     def _jacobi(self, weights, rows, context):
-        """At most D passes, until nothing changes: after pass i the first i columns are right."""
+        """Runs at most D passes, until nothing changes; after pass i the first i columns are correct."""
         columns = self._conditioner.columns
 
         def body(i, known, log_det, active):
             parameters = tf.cast(self._conditioner.full_pass(weights, known, context), self.dtype)
             new, new_log_det = self._to_known(parameters, rows)
             changed = tf.reduce_any(tf.not_equal(new, known), axis=-1)
-            # A row that has settled stays as it is: its value must not depend on its neighbours.
+            # A converged row stays as it is: its value must not depend on other rows.
             known = tf.where(active[:, None], new, known)
             log_det = tf.where(active, new_log_det, log_det)
             return i + 1, known, log_det, active & changed

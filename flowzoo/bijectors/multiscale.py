@@ -1,4 +1,4 @@
-"""MultiScale: half of the channels leaves after every scale (Dinh et al. 2017, section 3.6)."""
+"""MultiScale: half of the channels is factored out after each scale (Dinh et al. 2017, section 3.6)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from flowzoo.bijectors.base import FusedBijector, Shape
 
 
 class MultiScale(FusedBijector):
-    """Data ``(H, W, C)`` to a flat latent vector ``(H*W*C,)``, finest scale first.
+    """Maps data ``(H, W, C)`` to a flat latent vector ``(H*W*C,)``, finest scale first.
 
-    Every scale but the last maps its input and sets half of the channels free: they are
-    latents as they stand. The other half goes on to the next scale.
+    After each scale but the last, the second half of the channels becomes latent without further maps, and
+    the first half goes on to the next scale.
 
     Args:
-        scales: One fused bijector a scale (a `Chain`, say); scale i takes the kept half of scale i-1.
+        scales: One fused bijector per scale, for example a `Chain`; scale i takes the first half of the output
+            of scale i-1.
         dtype: Floating dtype.
         name: Name shown in error messages.
     """

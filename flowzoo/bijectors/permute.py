@@ -20,7 +20,7 @@ class Permute(FusedBijector):
         name: Name shown in error messages.
 
     Raises:
-        ValueError: If `permutation` is not one.
+        ValueError: If `permutation` is not a permutation.
     """
 
     def __init__(self, permutation: Sequence[int], event_shape: Shape, *, dtype=tf.float32, name=None):
@@ -39,5 +39,5 @@ class Permute(FusedBijector):
         return self._take(x, np.argsort(self._permutation)), tf.zeros([], self.dtype)
 
     def _take(self, x, order):
-        # A reversal is a copy backwards, which is cheaper than a gather and has a cheap gradient.
+        # A reversal is cheaper than a gather, and so is its gradient.
         return tf.reverse(x, axis=[-1]) if self._reversal else tf.gather(x, order, axis=-1)

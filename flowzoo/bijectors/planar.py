@@ -1,4 +1,4 @@
-"""Planar: shifts along one direction by a tanh of another (Rezende and Mohamed 2015, equation 10)."""
+"""Planar: shifts along one direction by a tanh of a linear function (Rezende and Mohamed 2015, equation 10)."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from flowzoo.bijectors.root_search import increasing_root
 
 CLOSED = ("inverse", "forward")
 
-# The slope of a step across its plane stays above this, so that the other direction keeps its digits.
+# Lower bound of the slope of a step across its plane, so that the other direction keeps its digits.
 MIN_SLOPE = 1e-2
 
-# Slopes up to 1e4 are solved to the last digits of float64; above that the last steps of the tail lack.
+# Newton steps that solve slopes up to 1e4 to the last digits of float64; steeper ones would need more.
 _ITERATIONS = 11
 
 
 class Planar(FusedBijector):
     """K steps ``y = x + u' tanh(w.x + b)``, one after the other, the first one nearest to the data.
 
-    A step is invertible where ``w.u' > -1``, and u' is made such from any u, as in appendix A.1 of the
-    paper but by another function, see `invertible`. One direction of the flow is this formula, the other
-    solves a scalar equation for each step and row: with ``s = w.x + b``, from y,
-    ``s + (w.u') tanh(s) = w.y + b``. Its left side is odd and increasing, and on each side of 0 convex
-    or concave, so that `increasing_root` is safe.
+    A step is invertible if ``w.u' > -1``. So u' is computed from an unconstrained u, as in appendix A.1 of
+    the paper but by another function, see `invertible`. One direction of the flow is this formula. The other
+    solves a scalar equation for each step and row: given y, ``s = w.x + b`` is the root of
+    ``s + (w.u') tanh(s) = w.y + b``. The left side is odd and increasing, and either convex or concave on
+    each side of 0, so `increasing_root` converges.
 
     Args:
-        w: ``[..., K, D]``; leading dimensions broadcast against the rows'.
+        w: ``[..., K, D]``; leading dimensions broadcast against those of the rows.
         u: ``[..., K, D]``.
         b: ``[..., K]``.
-        closed: Which direction is the formula: "inverse" (data to latent: densities of data are cheap) or
-            "forward" (latent to data: samples and their densities are cheap, for variational inference).
+        closed: The direction that the formula computes: "inverse" (data to latent: densities of data are
+            cheap) or "forward" (latent to data: samples and their densities are cheap, for variational inference).
         dtype: Floating dtype.
         name: Name shown in error messages.
 
@@ -71,11 +71,11 @@ class Planar(FusedBijector):
 
 
 def invertible(w: tf.Tensor, u: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """``u' = u + (m(w.u) - w.u) w / |w|^2`` with w.u' above -1, and w.u' itself.
+    """Computes ``u' = u + (m(w.u) - w.u) w / |w|^2``, for which w.u' is above -1, and w.u'.
 
-    The paper's ``m(p) = -1 + log(1 + exp(p))`` moves u = 0 away from 0, the further the smaller w is. Ours is
-    ``m(p) = p + p^2 / (c + sqrt(c^2 + p^2))``: smooth, increasing, above ``-c = MIN_SLOPE - 1``, and m(0) = 0
-    with slope 1. So u = 0 is the identity, and w = 0 no singularity.
+    The paper's ``m(p) = -1 + log(1 + exp(p))`` moves u = 0 away from 0, and further the smaller w is. Here
+    ``m(p) = p + p^2 / (c + sqrt(c^2 + p^2))`` is smooth, increasing and above ``-c = MIN_SLOPE - 1``, with
+    m(0) = 0 and slope 1 there. So u = 0 gives the identity, and w = 0 is not a singularity.
 
     Args:
         w: ``[..., D]``.
@@ -88,7 +88,7 @@ def invertible(w: tf.Tensor, u: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     p = tf.reduce_sum(w * u, axis=-1, keepdims=True)
     length = tf.maximum(tf.reduce_sum(w * w, axis=-1, keepdims=True), 1e-30)
     u = u + w * (p * (p / length) / (bound + tf.sqrt(bound**2 + p * p)))
-    # Computed from u', so that both directions mean the same map; bounded once more, because of rounding.
+    # Computed from u', so that both directions compute the same map; bounded again because of rounding.
     return u, tf.maximum(tf.reduce_sum(w * u, axis=-1, keepdims=True), -bound)
 
 
@@ -99,7 +99,7 @@ def _solve(t, slope):
         height = tf.tanh(s)
         return s + slope * height - t, 1.0 + slope * (1.0 - height * height)
 
-    # For t > 0 the root is positive. There tanh(s) is below s and below 1, which bounds the root twice: from
+    # For t > 0 the root is positive, where tanh(s) < s and tanh(s) < 1. Each inequality bounds the root: from
     # below where slope > 0 and the equation is concave, from above where slope < 0 and it is convex.
     far = tf.abs(t)
     by_line, by_one = far / (1.0 + slope), far - slope

@@ -1,4 +1,4 @@
-"""Radial: rows move away from a centre or towards it (Rezende and Mohamed 2015, equation 14)."""
+"""Radial: moves rows away from a centre or towards it (Rezende and Mohamed 2015, equation 14)."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from flowzoo.bijectors.planar import MIN_SLOPE
 class Radial(FusedBijector):
     """K steps ``y = x + beta' (x - center) / (alpha' + |x - center|)``, the first one nearest to the data.
 
-    A step is invertible where ``beta' > -alpha'`` (appendix A.2 of the paper). So alpha' is
+    A step is invertible if ``beta' > -alpha'`` (appendix A.2 of the paper). So alpha' is
     ``softplus(alpha)`` and beta' is ``alpha' m`` with ``m = softplus(beta + offset) - c`` above
     ``-c = MIN_SLOPE - 1``; the offset makes beta = 0 the identity. With ``r = |x - center|`` and
     ``q = alpha' / (alpha' + r)`` the log-det is ``(D - 1) log(1 + m q) + log(1 + m q^2)``.
 
-    The other direction, which the paper leaves to numerical search, has a closed form: from the radius R
+    The other direction, which the paper leaves to numerical search, has a closed form: given the radius R
     after a step, r is the positive root of ``r^2 - (R - alpha' (1 + m)) r - alpha' R = 0``.
 
     Args:
-        center: ``[..., K, D]``; leading dimensions broadcast against the rows'.
+        center: ``[..., K, D]``; leading dimensions broadcast against those of the rows.
         alpha: ``[..., K]``, unconstrained.
         beta: ``[..., K]``, unconstrained.
-        closed: Which direction is the formula of the first line: "inverse" (data to latent) or "forward".
+        closed: The direction that the formula of the first line computes: "inverse" (data to latent) or
+            "forward".
         dtype: Floating dtype.
         name: Name shown in error messages.
 
@@ -59,7 +60,7 @@ class Radial(FusedBijector):
 
     def _through(self, steps, values, solve):
         around = self.data_shape[0] - 1.0
-        # The root has no derivative at the centre, and the map needs none there.
+        # The square root has no derivative at the centre, and the map does not need one there.
         least = float(np.finfo(self.dtype.as_numpy_dtype).tiny ** 0.8)
         log_det = tf.zeros([], self.dtype)
         for center, alpha, m in steps:
@@ -80,9 +81,9 @@ class Radial(FusedBijector):
 def _sum_of_columns(x):
     """``[..., D]`` summed to ``[..., 1]``.
 
-    XLA on a CPU fuses a plain sum with all that comes before it: each step then computes the steps before it
-    once more. A product with ones it leaves alone. On a GPU a product may round its factors
-    (TensorFloat-32), and without XLA there is nothing to gain.
+    XLA on a CPU fuses a plain sum with everything before it, so that each step recomputes the steps before
+    it. It does not fuse a product with ones. On a GPU a product may round its factors (TensorFloat-32), and
+    without XLA a product is not faster.
     """
     if xla.on_gpu() or not xla.is_compiling():
         return tf.reduce_sum(x, axis=-1, keepdims=True)
@@ -90,7 +91,7 @@ def _sum_of_columns(x):
 
 
 def _radius_before(r, alpha, m):
-    """The radius that a step takes to r; each branch adds where the other would cancel."""
+    """The radius that a step maps to r; each branch adds numbers where the other would cancel digits."""
     b = r - alpha * (1.0 + m)
     root = tf.sqrt(b * b + 4.0 * alpha * r)
     half = 0.5 * (tf.where(b < 0.0, -b, b) + root)

@@ -11,20 +11,19 @@ Equation = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def increasing_root(equation: Equation, start: tf.Tensor, iterations: int) -> tf.Tensor:
-    """Where an increasing function is zero, elementwise, differentiable.
+    """Finds where an increasing function is zero, elementwise and differentiably.
 
     Newton's method needs no safeguard where it is monotone: from a start right of the root of a convex
-    function, or left of the root of a concave one, each iterate lies between the one before and the root
-    (Fourier's condition). So the caller brackets: it brings a bound of the root on that side. The count of
-    iterations is fixed, hence a row's root does not depend on the rows beside it, and the loop suits XLA
-    and ONNX.
+    function, or left of the root of a concave one, each iterate lies between the previous one and the
+    root (Fourier's condition). So the caller gives a bound of the root on that side. The number of iterations
+    is fixed: a row's root does not depend on other rows, and the loop suits XLA and ONNX.
 
-    The last step is taken outside of the loop, from a constant, with the slope a constant: its derivative
-    is ``-(df/dp) / (df/dx)`` at the root, which is the implicit function theorem's, for everything that the
-    equation depends on. First derivatives only: a second derivative through the root would be wrong.
+    The last step is taken outside the loop, with its start and slope held constant. So its derivative is
+    ``-(df/dp) / (df/dx)`` at the root, as in the implicit function theorem, for every parameter p of the
+    equation. Only first derivatives are correct; a second derivative through the root would be wrong.
 
     Args:
-        equation: Gives value and slope at x; what it depends on may be differentiated through the root.
+        equation: Function that returns value and slope at x; the root is differentiable by its parameters.
         start: A bound of each root, on the side where the function is convex and positive, or concave
             and negative, all the way to the root.
         iterations: Newton steps in the loop; one more follows.

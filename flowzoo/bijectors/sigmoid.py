@@ -1,4 +1,4 @@
-"""Sigmoid: the line (data side) to the unit interval (latent side)."""
+"""Sigmoid: the real line (data side) to the unit interval (latent side)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flowzoo.bijectors.base import FusedBijector, Shape
 
 
 class Sigmoid(FusedBijector):
-    """``z = sigmoid(x)``: latents in (0, 1), data on the line; the inverse of `tfb.Sigmoid`.
+    """``z = sigmoid(x)``: latents in (0, 1), data on the real line; the inverse of `tfb.Sigmoid`.
 
     Args:
         event_shape: Event shape of both sides.
@@ -24,7 +24,7 @@ class Sigmoid(FusedBijector):
         return tf.sigmoid(x), self._log_det(x)
 
     def _forward_and_log_det(self, z):
-        # A latent that rounding put on the edge of the interval stands for the last number inside.
+        # A latent that rounding put on the edge of the interval counts as the nearest number inside it.
         edge = np.finfo(self.dtype.as_numpy_dtype).epsneg
         z = tf.clip_by_value(z, edge, 1.0 - edge)
         # 1 - z is exact where it matters, near 1; ONNX has no log1p.

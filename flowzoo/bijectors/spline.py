@@ -9,12 +9,12 @@ import tensorflow as tf
 
 from flowzoo.bijectors.base import FusedBijector, Shape
 
-# Chosen by the round trip in float32, see `RationalQuadraticSpline`.
+# Chosen by the error of the float32 round trip, see `RationalQuadraticSpline`.
 _MIN_BIN = 0.02
 _MIN_SLOPE, _MAX_SLOPE = 1e-2, 10.0
-# Puts the slope of a zero parameter at 1.
+# Makes the slope of a zero parameter 1.
 _SLOPE_OFFSET = math.log((1.0 - _MIN_SLOPE) / (_MAX_SLOPE - 1.0))
-# Under the square root: its gradient stays finite where rounding leaves nothing.
+# Lower bound under the square root, so that its gradient stays finite where rounding leaves 0.
 _TINY = 1e-12
 
 
@@ -30,22 +30,24 @@ class _Bin(NamedTuple):
 
 
 class RationalQuadraticSpline(FusedBijector):
-    """Monotone rational-quadratic splines on ``[-bound, bound]``, the identity outside of it.
+    """Monotone rational-quadratic splines on ``[-bound, bound]``, the identity outside it.
 
-    Data to latent (`inverse`, what a density needs) is the spline itself, equation 4 of the paper;
-    latent to data (`forward`, what sampling needs) solves a quadratic, its appendix A.3. The tails are
-    section 3.2's: the slope at both ends is 1, so that map and slope are continuous there.
+    Data to latent (`inverse`, for densities) is the spline itself, equation 4 of the paper. Latent to data
+    (`forward`, for samples) solves a quadratic, see appendix A.3. The tails are those of section 3.2: the
+    slope at both ends is 1, so that map and slope are continuous there.
 
-    An element has ``3K - 1`` parameters, unconstrained: K for the widths of the bins (on the data side), K
-    for their heights (latent side), K - 1 for the slopes at the inner knots. All zero is the identity.
+    An element has ``3K - 1`` unconstrained parameters: K for the widths of the bins (data side), K for their
+    heights (latent side), K - 1 for the slopes at the inner knots. If all are zero, the spline is the
+    identity.
 
-    In float32 a map can be undone only where it is not too flat, so sizes and slopes are bounded: a bin is
-    at least 0.02 of the interval wide and high (less from 26 bins on: half of the interval stays free), and
-    a knot's slope lies in (0.01, 10). Where a map is as flat as that, float32 still loses digits.
+    In float32 a map can be inverted only where it is not too flat, so sizes and slopes are bounded. A bin
+    takes at least 0.02 of the interval in width and height (less from 26 bins on, where half of the interval
+    stays free). A knot's slope lies in (0.01, 10). Where a map reaches these bounds, float32 still loses
+    digits.
 
     Args:
-        parameters: Broadcast against ``[..., *event_shape, 3K - 1]``, any K >= 2.
-        event_shape: Event shape of both sides, of one dimension at least.
+        parameters: Parameters that broadcast against ``[..., *event_shape, 3K - 1]``, any K >= 2.
+        event_shape: Event shape of both sides, with at least one dimension.
         bound: The interval is ``[-bound, bound]`` on both sides.
         knots_axis: -1, or -2 for parameters ``[..., *event_shape[:-1], 3K - 1, event_shape[-1]]``, which
             is faster for long last axes: a vector instruction then works on one knot of many elements.
@@ -53,7 +55,7 @@ class RationalQuadraticSpline(FusedBijector):
         name: Name shown in error messages.
 
     Raises:
-        ValueError: If the number of parameters is not ``3K - 1``, or `bound` or `knots_axis` are none.
+        ValueError: If the number of parameters is not ``3K - 1``, or `bound` or `knots_axis` is invalid.
 
     References:
         Neural Spline Flows (Durkan, Bekasov, Murray and Papamakarios, 2019), https://arxiv.org/abs/1906.04032
@@ -117,7 +119,7 @@ class RationalQuadraticSpline(FusedBijector):
         return tf.where(inside, knots.x + knots.width * run, z), -self._log_det(inside, slope)
 
     def _clip(self, value):
-        """Which elements are inside of the interval, and all of them moved into it."""
+        """Which elements are inside the interval, and all elements clipped to it."""
         return tf.abs(value) < self._bound, tf.clip_by_value(value, -self._bound, self._bound)
 
     def _log_det(self, inside, slope):
@@ -125,7 +127,7 @@ class RationalQuadraticSpline(FusedBijector):
         return tf.reduce_sum(tf.math.log(tf.where(inside, slope, tf.ones([], self.dtype))), axis=axes)
 
     def _sizes(self, logits):
-        """Widths or heights of the bins: a softmax that leaves each of them a smallest size."""
+        """Widths or heights of the bins, by a softmax with a lower bound for each bin."""
         smallest = min(_MIN_BIN, 0.5 / self._bins)
         free = 1.0 - smallest * self._bins
         peak = tf.stop_gradient(tf.reduce_max(logits, self._axis, keepdims=True))
@@ -134,7 +136,7 @@ class RationalQuadraticSpline(FusedBijector):
         return 2.0 * self._bound * smallest + shares * scale
 
     def _bin_of(self, value, sizes):
-        """The bin that holds each value; `sizes` are the bins' on that value's side."""
+        """The bin that holds each value; `sizes` are those of the bins on the side of the values."""
         below, own = self._masks(value, sizes)
         # The inner knots 1..K-1: left ends of all bins but the first, right ends of all but the last.
         not_first = tf.split(own, [1, self._bins - 1], self._axis)[1]
@@ -151,11 +153,11 @@ class RationalQuadraticSpline(FusedBijector):
         )
 
     def _masks(self, value, sizes):
-        """1 for the bins below each value, and 1 for its own bin; else 0.
+        """Two masks: 1 for the bins below each value, and 1 for its own bin; 0 elsewhere.
 
-        Comparisons instead of a gather or a search, which ONNX lacks. Running sums are unrolled, because
-        `tf.cumsum` was slower on a CPU. Chains of selects over single bins ran faster as a graph, and took
-        more than twice as long to compile under XLA.
+        Uses comparisons, because ONNX lacks a search and the batched gather. The running sum is unrolled,
+        because `tf.cumsum` was slower on a CPU. A chain of selects over single bins ran faster as a graph,
+        but took more than twice as long to compile under XLA.
         """
         right_end, ends = -self._bound, []
         for size in tf.unstack(tf.stop_gradient(sizes), axis=self._axis)[:-1]:
@@ -176,20 +178,20 @@ class RationalQuadraticSpline(FusedBijector):
 
 
 def _rows(shared, mask):
-    """Parameters that all rows share, once for each row: a quarter faster to train under XLA.
+    """Repeats parameters that all rows share for each row, which trains a quarter faster under XLA.
 
-    The two gradients of each are then added before they are summed over the rows, not after.
+    The two gradients of a parameter are then added before the sum over the rows, not after it.
     """
     return shared if shared.shape.rank == mask.shape.rank else tf.broadcast_to(shared, tf.shape(mask))
 
 
 def _slope(parameter):
-    """Slope at a knot; 1 where the parameter is zero, as it is at both ends of the interval."""
+    """Slope at a knot: 1 where the parameter is zero, as at both ends of the interval."""
     return _MIN_SLOPE + (_MAX_SLOPE - _MIN_SLOPE) * tf.sigmoid(parameter + _SLOPE_OFFSET)
 
 
 def _evaluate(knots, run):
-    """Equations 4 and 5 at `run` in [0, 1] of a bin's width: share of its height, and derivative."""
+    """Equations 4 and 5 at the fraction `run` of a bin's width: fraction of its height, and derivative."""
     mean = knots.height / knots.width
     both = run * (1.0 - run)
     divisor = mean + (knots.left + knots.right - 2.0 * mean) * both
@@ -199,13 +201,13 @@ def _evaluate(knots, run):
 
 
 def _solve(knots, rise):
-    """Undoes `_evaluate`: the root in [0, 1] of equations 6 to 8, in units of the bin."""
+    """Inverts `_evaluate`: the root in [0, 1] of equations 6 to 8, in units of the bin."""
     mean = knots.height / knots.width
     b = knots.left - rise * (knots.left + knots.right - 2.0 * mean)
     a = mean - b
     c = mean * rise
-    # The sign of b says which of the root's two forms adds numbers of one sign. The paper's alone loses
-    # half of the digits where b < 0.
+    # The sign of b selects the form of the root that adds numbers of the same sign. The paper's form alone
+    # loses half of the digits where b < 0.
     root = tf.sqrt(tf.maximum(tf.square(b) + 4.0 * a * c, _TINY))
     total = tf.abs(b) + root
     run = tf.where(b < 0, total / (2.0 * tf.where(b < 0, a, tf.ones_like(a))), 2.0 * c / total)

@@ -1,4 +1,4 @@
-"""How a coupling cuts an event in two: halves of the last axis, or a checkerboard of pixels."""
+"""HalfSplit and CheckerboardSplit: how a coupling splits an event into two parts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class HalfSplit:
-    """Cuts the last axis (columns of a vector, channels of an image) into two contiguous halves.
+    """Splits the last axis (columns of a vector, channels of an image) into two contiguous halves.
 
     Args:
         size: Length of the last axis.
@@ -43,15 +43,15 @@ class HalfSplit:
 
 @dataclass(frozen=True)
 class CheckerboardSplit:
-    """Cuts an image ``[..., H, W, C]`` into its black and its white pixels (Dinh et al. 2017, fig. 3).
+    """Splits an image ``[..., H, W, C]`` into its black and its white pixels (Dinh et al. 2017, fig. 3).
 
-    Both parts come as ``[..., H/2, W/2, 2C]``: the pixels of one colour in each 2x2 block, side by
-    side. A convolution then runs over half of the data at a quarter of the positions, and none of its
-    work goes into masked zeros.
+    Both parts have shape ``[..., H/2, W/2, 2C]``: the two pixels of one colour in each 2x2 block become
+    channels. A convolution then runs over half of the data at a quarter of the positions, without masked
+    zeros.
 
     Args:
-        channels: C.
-        swap: Which colour is the identity part.
+        channels: C, the number of channels.
+        swap: False makes the black pixels the identity part, True the white ones.
     """
 
     channels: int

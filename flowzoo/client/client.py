@@ -113,13 +113,13 @@ class Client:
     def sample(
         self, n: int | None = None, context: Any = None, temperature: Any = 1.0, seed: Any = None
     ) -> np.ndarray:
-        """Samples in raw units ``[n, *event_shape]``; the same arguments give the samples of `Flow.sample`.
+        """Samples in raw units ``[n, *event_shape]``; with a seed, the same as those of `Flow.sample`.
 
         Args:
             n: Number of samples; optional if `context` or `seed` has rows.
             context: ``[n, size]`` or one vector for all, if the flow is conditional.
-            temperature: Scales the base's noise; one number or ``[n]``.
-            seed: An int, or int64 ``[n]``: one seed per row. None draws other samples at each call.
+            temperature: Scale of the base's noise; one number or ``[n]``.
+            seed: An int, or int64 ``[n]``: one seed for each row. None draws different samples at each call.
         """
         n = validation.sample_count(n, context, (1,), seed)
         seed = random.fresh_seed() if seed is None else seed

@@ -1,4 +1,4 @@
-"""Conditioner: what every network that predicts a bijector's parameters has in common."""
+"""Conditioner: the base class of networks that predict a bijector's parameters."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from flowzoo.conditioners.weight_norm import WeightNorm
 class Conditioner(keras.layers.Layer):
     """Maps the identity part of an event, and a context, to parameters.
 
-    A subclass writes `create_weights` and `call(x, context=None, training=False)`. Its last layer
-    starts at zero, so that a new flow is near the identity; dense hidden layers start `spread_out`. Under
+    A subclass implements `create_weights` and `call(x, context=None, training=False)`. Its last layer
+    starts at zero, so that a new flow is near the identity; dense hidden layers start with `spread_out`. Under
     a mixed policy it runs in the compute dtype; the caller casts the result.
     """
 
@@ -35,7 +35,7 @@ class Conditioner(keras.layers.Layer):
 
     @property
     def penalized(self) -> list[keras.Variable]:
-        """What an L2 penalty is on: kernels, not biases; of a `WeightNorm` their lengths."""
+        """Weights that an L2 penalty acts on: kernels, not biases; for a `WeightNorm` the lengths g."""
         inner = [layer for layer in self._flatten_layers() if isinstance(layer, WeightNorm)]
         directions = {id(layer.layer.kernel) for layer in inner}
         lengths = {id(layer.g) for layer in inner}
@@ -60,9 +60,9 @@ class Conditioner(keras.layers.Layer):
 
 
 def spread_out(inputs: int) -> keras.initializers.Initializer:
-    """For a hidden layer's kernel, and another for its bias: uniform within 1/sqrt(inputs), as in PyTorch.
+    """Initializer of a hidden layer's kernel or bias: uniform within 1/sqrt(inputs) of 0, as in PyTorch.
 
-    With biases at zero all ReLUs of a first layer bend at zero, so that a network of one column starts as
-    two straight lines, and is slow to learn where to bend (docs/adr/0013).
+    With zero biases, all ReLUs of the first layer bend at zero: a network of one column then starts as two
+    straight lines and is slow to learn where to bend (docs/adr/0013).
     """
     return keras.initializers.RandomUniform(-(inputs**-0.5), inputs**-0.5)

@@ -15,17 +15,17 @@ from flowzoo.conditioners.weight_norm import WeightNorm
 class ConvNet(Conditioner):
     """A 3x3 convolution, blocks, and a 3x3 convolution that starts at zero.
 
-    Residual blocks are (3x3, 1x1), pre-activation, after He et al. (2016), as in Dinh et al. (2017),
-    section 3.7. Plain blocks are a 1x1 convolution each: one of them gives the network of Glow (Kingma
-    and Dhariwal 2018, section B). A context is added to the first layer as one bias a channel.
+    A residual block is a 3x3 and a 1x1 convolution, pre-activation (He et al. 2016), as in Dinh et al. (2017),
+    section 3.7. A plain block is one 1x1 convolution; one such block gives the network of Glow (Kingma and
+    Dhariwal 2018, section B). A context is added to the first layer as one bias per channel.
 
     Args:
-        channels: Width.
+        channels: Number of hidden channels.
         blocks: Number of blocks; 0 gives two plain convolutions.
         activation: A Keras activation.
-        dropout: Rate inside each block, while training only.
-        weight_norm: Normalises the kernels of the hidden layers (Salimans and Kingma, 2016).
-        residual: Residual blocks, or plain ones.
+        dropout: Dropout rate inside each block, in training only.
+        weight_norm: Whether to normalise the kernels of the hidden layers (Salimans and Kingma, 2016).
+        residual: Whether blocks are residual or plain.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class ConvNet(Conditioner):
 
     @property
     def compiles_well(self) -> bool:
-        """Whether XLA's programs for CPUs are faster than a graph of TensorFlow's convolutions."""
+        """Whether XLA is faster on a CPU than TensorFlow's convolutions op by op."""
         layers = self._flatten_layers(include_self=False)
         convolutions = [layer for layer in layers if isinstance(layer, Conv2D)]
         return not self.weight_norm and all(layer.is_narrow for layer in convolutions)
@@ -110,7 +110,7 @@ class ConvNet(Conditioner):
 
 
 def _at_least_one(rows):
-    """The rows, or one of zeros if there are none: oneDNN gives a convolution of none a wrong shape."""
+    """The rows, or one row of zeros for an empty batch, whose convolution has a wrong shape in oneDNN."""
     if rows.shape[0]:
         return rows
     missing = tf.maximum(1 - tf.shape(rows)[0], 0)

@@ -1,4 +1,4 @@
-"""Conv2D: Keras's, as matrix products where XLA compiles it for a CPU."""
+"""Conv2D: Keras's layer, by matrix products where XLA compiles it for a CPU."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from flowzoo.backend import xla
 
 @keras.saving.register_keras_serializable("flowzoo")
 class Conv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D`, which XLA's programs for CPUs take as matrix products if it is narrow.
+    """`keras.layers.Conv2D`, computed by matrix products if it is narrow and XLA compiles it for a CPU.
 
-    These programs have slow convolutions, and a graph's pad a few channels to sixteen; the conditioners of
-    Glow go from few channels to many and back. From few, one product takes the neighbours of each pixel side
-    by side. To few, one product gives what each pixel has for each neighbour, and these are summed where
-    they meet. Everywhere else it is Keras's own.
+    XLA's convolutions are slow on a CPU, and those of a graph pad few channels to sixteen; the conditioners of
+    Glow go from few channels to many and back. From few to many, one product takes the concatenated
+    neighbours of each pixel. From many to few, one product gives the contribution of each pixel to each
+    neighbour, and the contributions to a pixel are summed. Everywhere else it is Keras's own convolution.
     """
 
     @property
     def is_narrow(self) -> bool:
-        """Whether products are faster: one side has fewer channels than the other, or no neighbours count."""
+        """Whether products are faster: one side has at most 3/4 of the other's channels, or kernels are 1x1."""
         inputs, outputs = self.kernel.shape[2:]
         fewer, more = min(inputs, outputs), max(inputs, outputs)
         alone = self.kernel_size == (1, 1)
@@ -40,13 +40,13 @@ class Conv2D(keras.layers.Conv2D):
 
 
 def _of_neighbours(x, kernel):
-    """``[N, H, W, inputs]`` to ``[N, H, W, outputs]``, by one product of all neighbours."""
+    """``[N, H, W, inputs]`` to ``[N, H, W, outputs]``, by one product of the concatenated neighbours."""
     columns = tf.concat(_shifted(x, itertools.repeat(slice(None)), kernel), axis=-1)
     return _product(columns, tf.reshape(kernel, [-1, kernel.shape[-1]]))
 
 
 def _to_neighbours(x, kernel):
-    """The same, by one product that has a part for each neighbour."""
+    """The same, by one product with a block of outputs for each neighbour."""
     height, width, inputs, outputs = kernel.shape
     y = _product(x, tf.reshape(tf.transpose(kernel, [2, 0, 1, 3]), [inputs, -1]))
     channels = [slice(i * outputs, (i + 1) * outputs) for i in range(height * width)]
@@ -54,7 +54,7 @@ def _to_neighbours(x, kernel):
 
 
 def _shifted(x, channels, kernel):
-    """For each entry of the kernel, channels of the pixels that it looks at; zeros beyond the border."""
+    """For each entry of the kernel, channels of the pixels that it sees; zeros beyond the border."""
     height, width = x.shape[1:3]
     above, left = (kernel.shape[0] - 1) // 2, (kernel.shape[1] - 1) // 2
     below, right = kernel.shape[0] - 1 - above, kernel.shape[1] - 1 - left

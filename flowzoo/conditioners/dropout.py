@@ -1,4 +1,4 @@
-"""Dropout: Keras's, with random numbers that XLA is quick to draw."""
+"""Dropout: Keras's layer, with random numbers that XLA draws quickly."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flowzoo import random
 
 
 class Dropout(keras.layers.Dropout):
-    """`keras.layers.Dropout` with `flowzoo.random.ALGORITHM`, which Keras leaves to XLA to choose."""
+    """`keras.layers.Dropout` with `flowzoo.random.ALGORITHM`; Keras leaves the choice to XLA."""
 
     def call(self, inputs, training=False):
         if not training or not self.rate:

@@ -15,19 +15,19 @@ from flowzoo.conditioners.stepwise import StepwiseConditioner
 
 @keras.saving.register_keras_serializable("flowzoo")
 class MADE(StepwiseConditioner):
-    """Parameters of column i from columns before i (Germain et al. 2015); ResMADE with `residual`.
+    """Computes parameters of column i from the columns before i (Germain et al. 2015); ResMADE with `residual`.
 
     Hidden units are ordered by degree: a unit of degree d sees the first d columns. So the units of
     degree i can be computed as soon as i columns are known, and both solvers cost about one pass (ADR 4).
-    Masks multiply the kernels in every pass; nothing that an optimizer does can break the order.
+    Masks multiply the kernels in every pass, so no update of the weights can break the order.
 
     Args:
-        hidden_units: Widths. Residual networks take an odd number of equal widths: the first is that of the
-            input layer, and each two more make a block (Durkan et al. 2019, appendix B.1; Nash and Durkan
+        hidden_units: Widths of the hidden layers. A residual network takes an odd number of equal widths: one
+            for the input layer and two for each block (Durkan et al. 2019, appendix B.1; Nash and Durkan
             2019).
         activation: A Keras activation.
-        residual: Pre-activation residual blocks of two layers.
-        dropout: Rate after each activation of the full pass, while training only.
+        residual: Whether to use pre-activation residual blocks of two layers.
+        dropout: Dropout rate after each activation of the full pass, in training only.
 
     Raises:
         ValueError: If the widths do not make a network.
@@ -74,7 +74,7 @@ class MADE(StepwiseConditioner):
             self.biases.append(self._weight(f"bias_{i}", mask.shape[1:], start))
             if context_shape is not None and not last:
                 shape = (*context_shape, mask.shape[1])
-                # Starts small, so that the context does not drown the columns.
+                # Starts small, so that the context does not dominate the columns.
                 context = keras.initializers.RandomNormal(stddev=0.1)
                 self.context_kernels.append(self._weight(f"context_kernel_{i}", shape, context))
 
@@ -130,7 +130,7 @@ class MADE(StepwiseConditioner):
 
 
 def _masked_spread_out(mask):
-    """As `spread_out`, by the number of inputs that each unit sees."""
+    """`spread_out` by the number of inputs that each unit sees."""
 
     def initializer(shape, dtype=None):
         bounds = np.maximum(mask.sum(0), 1.0) ** -0.5

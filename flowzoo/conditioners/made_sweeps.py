@@ -1,14 +1,14 @@
-"""ForwardSweep and ReverseSweep: a MADE's columns one after the other, at about the cost of one pass.
+"""ForwardSweep and ReverseSweep: solve a MADE column by column, at about the cost of one pass.
 
 A hidden unit of degree d depends on the first d columns only. So at step i a sweep computes the units
-of degree i, the parameters of column i, and column i: together one pass of the network. Reading the whole
-network for each of these few units would cost more than computing them; so the columns go in blocks. What a
-block's units get from the blocks before is one large product; the steps inside work on the block's
-own units, which stay in the cache.
+of degree i, the parameters of column i, and column i: all steps together make one pass of the network. Reading the
+whole network at each step would cost more than computing its few units, so columns are processed in blocks.
+The contribution of earlier blocks to a block's units is one large product; the steps inside a block work on
+the block's own units, which stay in the cache.
 
-All is feature-major, ``[units, rows]``: windows of units are contiguous. A window has the same width at each
-step, starts with the step's first unit, and may reach over units of other steps: these are computed too
-early or once more, and masks keep them from being used.
+All tensors are feature-major, ``[units, rows]``, so that windows of units are contiguous. A window has the same
+width at each step and starts with the step's first unit. It may include units of other steps: these are
+computed too early or again, and masks keep them from being used.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from flowzoo.conditioners.masked_network import MaskedNetwork, Weights
 
 @dataclass(frozen=True, eq=False)
 class _Stage:
-    """The units between two products, ascending by the step that computes them.
+    """The units between two products, in the order of the steps that compute them.
 
     Attributes:
-        units: How many.
-        shift: The step of the first.
-        steps: Over how many steps they are spread, evenly.
-        width: Of the window of one step.
-        windows: The units in each block's window, ``[blocks, units]``.
-        own: Which of these belong to the block.
+        units: Number of units.
+        shift: Step of the first unit.
+        steps: Number of steps that the units are spread over, evenly.
+        width: Width of the window of one step.
+        windows: Indices of the units in each block's window, ``[blocks, units]``.
+        own: Which of these units belong to the block.
     """
 
     units: int
@@ -47,7 +47,7 @@ class _Stage:
 
     @classmethod
     def of(cls, units, shift, steps, columns, block):
-        """Finds the windows."""
+        """Computes the windows."""
         first = np.clip(_first(np.arange(columns + block), units, shift, steps), 0, units)
         begins = np.arange(0, columns, block)
         width = max(1, int((first[begins + block] - first[begins]).max()))
@@ -57,7 +57,7 @@ class _Stage:
 
     @property
     def block_width(self):
-        """Of the window of one block."""
+        """Width of the window of one block."""
         return self.windows.shape[1]
 
     def start(self, i):
@@ -81,7 +81,7 @@ class _Sweep:
         self.network, self.columns = network, network.columns
         self.kernels = [*weights.kernels[:-1], self._by_column(weights.kernels[-1])]
         self.dtype = self.kernels[0].dtype
-        # Few large products against few units in a step: the square root balances them.
+        # Larger blocks mean fewer large products but more units per step; the square root balances both.
         self.block = self.columns if self.columns <= 8 else math.ceil(math.sqrt(self.columns))
         self.blocks = -(-self.columns // self.block)
         hidden = [
@@ -98,7 +98,7 @@ class _Sweep:
         return self.columns, self.block
 
     def _by_column(self, outputs):
-        """The last axis from one parameter after the other to one column after the other."""
+        """Reorders the last axis from parameter-major to column-major."""
         shape = outputs.shape[:-1].as_list()
         split = tf.reshape(outputs, [*shape, self.network.parameters, self.columns])
         return tf.reshape(tf.linalg.matrix_transpose(split), [*shape, -1])
@@ -118,7 +118,7 @@ class _Sweep:
     def own_kernel(self, k, b):
         """The masked kernel between units of block b.
 
-        What comes from other blocks needs no mask: units see all of the earlier ones.
+        Contributions of other blocks need no mask: units see all units of earlier blocks.
         """
         of, to = self.stages[k], self.stages[k + 1]
         start = [of.block_start(b), to.block_start(b)]
@@ -137,7 +137,7 @@ class _Sweep:
 
 
 def _seen(of, to):
-    """Which units of one stage those of the next see within each block: ``[blocks, units, units]``."""
+    """Which units of a stage the units of the next one see in each block: ``[blocks, units, units]``."""
     (of, before), (to, after) = of, to
     seen = before[of.windows][:, :, None] <= after[to.windows][:, None, :]
     return seen & of.own[:, :, None] & to.own[:, None, :]
@@ -149,19 +149,19 @@ def read(tensor, start, size):
 
 
 def write(buffer, start, window):
-    """The buffer with the window's rows in place of its own, from `start` on."""
+    """The buffer with its rows from `start` on replaced by the window."""
     if xla.is_compiling():
-        # In place under XLA, where a scatter would be a loop of its own.
+        # XLA updates in place here; a scatter would be a separate loop.
         from tensorflow.compiler.tf2xla.python import xla as ops
 
         return ops.dynamic_update_slice(buffer, window, tf.stack([start, tf.zeros_like(start)]))
-    # A scatter would copy the buffer as well, and refuses one without rows.
+    # A scatter would copy the buffer too, and fails for a buffer without rows.
     whole = tf.concat([buffer[:start], window, buffer[start + window.shape[0] :]], axis=0)
     return tf.ensure_shape(whole, buffer.shape)
 
 
 class ForwardSweep(_Sweep):
-    """Column after column: hidden units of degree i, parameters of column i, column i.
+    """Computes, for one column i after the other, hidden units of degree i, its parameters, and the column.
 
     Args:
         network: Structure of the MADE.
@@ -181,7 +181,7 @@ class ForwardSweep(_Sweep):
             self._offsets[k] += tf.linalg.matmul(kernel, given, transpose_a=True, transpose_b=True)
 
     def solve(self, rows):
-        """From ``[rows, columns]`` on the far side to the known side, and the log-det ``[rows]``."""
+        """Maps ``[rows, columns]`` from the far to the known side; also returns the log-det ``[rows]``."""
         count = tf.shape(rows)[0]
         far = tf.transpose(rows)
         log_det = tf.zeros([count], rows.dtype)
@@ -198,7 +198,7 @@ class ForwardSweep(_Sweep):
         return tf.ensure_shape(tf.transpose(known), rows.shape), log_det
 
     def _block(self, b, far, count, log_det, finished):
-        """One block of columns, from and to the log-det and the finished units."""
+        """Processes one block of columns; returns the new log-det and finished units."""
         begin = b * self.block
         own = [self.own(k, b) for k in range(len(self.kernels))]
         bases = [self._base(k, b, finished[k]) for k in range(len(self.kernels))]
@@ -237,7 +237,7 @@ class ForwardSweep(_Sweep):
         ]
 
     def _base(self, k, b, finished):
-        """What the block's units get from bias, context and the blocks before."""
+        """Contribution of bias, context and earlier blocks to the block's units."""
         start, width = self.stages[k + 1].block_start(b), self.stages[k + 1].block_width
         offset = read(self._offsets[k], start, width)
         if self.blocks == 1:
@@ -249,15 +249,15 @@ class ForwardSweep(_Sweep):
 class ReverseSweep(_Sweep):
     """Solves ``J^T w = v`` for the triangular Jacobian J of the fast pass, last column first.
 
-    w of column i needs the gradient that reaches column i from later columns; units of degree above i
-    carry it, and they are finished before column i is.
+    w of column i needs the gradient that reaches column i from later columns. Units of degree above i
+    carry it, and they are finished before column i.
 
     Args:
         network: Structure of the MADE.
         weights: Its weights.
         by_known: Derivative of each far column by its known column, ``[columns, rows]``.
-        by_parameters: Derivative by its parameters, ``[columns * parameters, rows]``.
-        slopes: Of the activation before each product but the first, ``[units, rows]``.
+        by_parameters: Derivative of each far column by its parameters, ``[columns * parameters, rows]``.
+        slopes: Derivative of the activation before each product but the first, ``[units, rows]``.
     """
 
     def __init__(self, network: MaskedNetwork, weights: Weights, by_known, by_parameters, slopes):
@@ -265,7 +265,7 @@ class ReverseSweep(_Sweep):
         self._by_known, self._by_parameters, self._slopes = by_known, by_parameters, slopes
 
     def solve(self, v):
-        """From v ``[rows, columns]`` to w."""
+        """Returns w for v ``[rows, columns]``."""
         count, products = tf.shape(v)[0], len(self.kernels)
         columns = tf.transpose(v)
         finished = [tf.zeros_like(columns), *[self.zeros(k, count) for k in range(1, products + 1)]]
@@ -281,14 +281,14 @@ class ReverseSweep(_Sweep):
         return tf.ensure_shape(tf.transpose(w), v.shape)
 
     def _block(self, b, v, count, finished):
-        """One block of columns, from and to w and the gradients of the finished units."""
+        """Processes one block of columns; returns the new w and gradients of the finished units."""
         begin, products = b * self.block, len(self.kernels)
         own = [self.own(k, b) for k in range(products + 1)]
         bases = [self._base(k, b, finished[k + 1]) for k in range(products)]
         kernels = [self.own_kernel(k, b) for k in range(products)]
 
         def back(k, i, gradient):
-            """From the gradient of product k's outputs to that of the inputs of step i."""
+            """Maps the gradient of product k's outputs to that of the inputs of step i."""
             start, width = self.local(k, b, i), self.stages[k].width
             return tf.linalg.matmul(read(kernels[k], start, width), gradient) + read(bases[k], start, width)
 
@@ -342,7 +342,7 @@ class ReverseSweep(_Sweep):
         return h
 
     def _base(self, k, b, finished):
-        """What reaches the block's units from the later blocks."""
+        """Gradient that reaches the block's units from later blocks."""
         start, width = self.stages[k].block_start(b), self.stages[k].block_width
         if self.blocks == 1:
             return tf.zeros([width, 1], self.dtype) + tf.zeros_like(finished[:1])

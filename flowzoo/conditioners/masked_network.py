@@ -16,8 +16,8 @@ class Weights:
 
     Attributes:
         kernels: One ``[inputs, outputs]`` for each masked product, not masked.
-        biases: One ``[outputs]`` for each.
-        context_kernels: One ``[context, outputs]`` for each product but the last, or none.
+        biases: One ``[outputs]`` for each product.
+        context_kernels: One ``[context, outputs]`` for each product but the last; empty without a context.
     """
 
     kernels: list[tf.Tensor]
@@ -49,10 +49,11 @@ class MaskedNetwork:
 
     Attributes:
         degrees: Degrees of inputs, of each hidden layer (ascending) and of outputs, as numbers to compare.
-            Input i is seen by units of degree i+1 and more, output i sees units of degree i and less.
+            Units of degree i+1 and above see input i; output i sees units of degree i and below.
         masks: 0 or 1 for each entry of each kernel.
-        blocks: For each product ``(begin, end, inputs)``: outputs begin to end see the first `inputs` alone.
-        steps: Over how many columns the degrees of hidden units spread.
+        blocks: For each product ``(begin, end, inputs)``: outputs begin to end see only the first
+            `inputs`.
+        steps: Number of columns that the degrees of hidden units spread over.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class MaskedNetwork:
         return tf.reshape(flat, tf.concat([tf.shape(flat)[:-1], [self.parameters, self.columns]], axis=0))
 
     def _masked_product(self, i, h, kernel):
-        """The outputs in blocks, each from no more inputs than it sees: most zeros are left out."""
+        """Computes outputs in blocks, each from the inputs that it sees, which skips most masked zeros."""
 
         def product(begin, end, inputs):
             mask = tf.constant(self.masks[i][:inputs, begin:end], kernel.dtype)
@@ -123,7 +124,7 @@ class MaskedNetwork:
 
 
 def _blocks(mask):
-    """``(begin, end, inputs)``: outputs from begin to end see the first `inputs` alone.
+    """``(begin, end, inputs)``: outputs from begin to end see only the first `inputs`.
 
     With four blocks a product of two wide hidden layers takes 5/8 of the kernel. Narrow ones stay whole.
     """

@@ -16,10 +16,10 @@ class MLP(Conditioner):
     Args:
         hidden_units: Width of each hidden layer.
         activation: A Keras activation.
-        residual: Adds each hidden layer to its input where widths agree (pre-activation blocks of
-            two layers are what NSF calls a residual network; this is one layer a block).
-        dropout: Rate after each hidden layer, while training only.
-        weight_norm: Normalises the kernels of the hidden layers (Salimans and Kingma, 2016).
+        residual: Whether to add each hidden layer to its input where widths agree. This is one layer per
+            block; for the blocks of two pre-activation layers of NSF, see `ResidualMLP`.
+        dropout: Dropout rate after each hidden layer, in training only.
+        weight_norm: Whether to normalise the kernels of the hidden layers (Salimans and Kingma, 2016).
     """
 
     def __init__(

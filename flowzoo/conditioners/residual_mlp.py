@@ -12,7 +12,7 @@ from flowzoo.conditioners.dropout import Dropout
 
 @keras.saving.register_keras_serializable("flowzoo")
 class ResidualMLP(Conditioner):
-    """A dense layer, blocks of two pre-activation layers around a skip, and a last layer.
+    """A dense layer, residual blocks of two pre-activation layers, and a last layer.
 
     ``h = h + Dense(act(Dense(act(h))))`` after He et al. (2016); the context is added to the first layer.
 
@@ -20,10 +20,10 @@ class ResidualMLP(Conditioner):
         units: Width of every hidden layer.
         blocks: Number of residual blocks; 0 leaves a linear map.
         activation: A Keras activation.
-        dropout: Rate inside each block, while training only.
+        dropout: Dropout rate inside each block, in training only.
 
     Raises:
-        ValueError: If `units` or `blocks` make no network.
+        ValueError: If `units` is less than 1, `blocks` is negative, or events are not vectors.
 
     Example:
         >>> from flowzoo.conditioners import ResidualMLP
@@ -105,5 +105,5 @@ def check_residual_widths(hidden_units: Sequence[int]) -> None:
 
 
 def _small(inputs):
-    """For the second layer of a block, so that a new network does not grow with its depth."""
+    """Initializer of a block's second layer: small, so that new outputs do not grow with depth."""
     return keras.initializers.RandomUniform(-1e-3, 1e-3)

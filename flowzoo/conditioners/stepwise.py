@@ -12,10 +12,10 @@ from flowzoo.conditioners.base import Conditioner
 class StepwiseConditioner(Conditioner):
     """Maps columns ``[..., D]`` to parameters ``[..., P, D]``; those of column i depend on columns before i.
 
-    Autoregressive bijectors run it in three ways, each a function of the weights, so that they can write
-    gradients of their own. A subclass writes `weights_now` and `full_pass`, and overrides the two
-    solvers where it can share work between columns: `MADE` computes each hidden unit once, a transformer
-    would keep keys and values. The solvers here take D full passes.
+    Autoregressive bijectors run it in three ways, each a function of the weights, so that they can define
+    their own gradients. A subclass implements `weights_now` and `full_pass`, and overrides the two solvers if
+    it can share work between columns: `MADE` computes each hidden unit once, a transformer would cache keys
+    and values. The solvers here take D full passes.
 
     Attributes:
         columns: D; set by `create_weights`.
@@ -54,7 +54,7 @@ class StepwiseConditioner(Conditioner):
         """
 
         def body(i, known, log_det):
-            # After pass i the first i columns are right.
+            # After pass i the first i columns are correct.
             parameters = tf.cast(self.full_pass(weights, known, context), far.dtype)
             return i + 1, *map_column(parameters, far)
 
@@ -99,7 +99,7 @@ class StepwiseConditioner(Conditioner):
         diagonal = tape.gradient(far, known)
 
         def body(i, w):
-            # After pass i the last i columns are right.
+            # After pass i the last i columns are correct.
             with tf.GradientTape() as tape:
                 tape.watch(known)
                 far = far_columns(known)

@@ -9,8 +9,8 @@ import keras
 class WeightNorm(keras.layers.Layer):
     """Wraps a Dense or Conv2D layer: ``kernel = g * v / |v|``, with |v| taken for each output.
 
-    ``v`` is the wrapped layer's own kernel, ``g`` one number an output, so the layer computes at
-    first what it would compute without the wrapper.
+    ``v`` is the wrapped layer's own kernel and ``g`` one number per output, which starts at ``|v|``: at first
+    the layer computes what it would compute without the wrapper.
 
     Args:
         layer: A Dense or Conv2D layer.

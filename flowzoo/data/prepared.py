@@ -38,9 +38,11 @@ def open_tfds(
 
     Raises:
         FileNotFoundError: If the data are not there and may not be fetched.
+        ImportError: Without the extra ``datasets``.
         RuntimeError: If they cannot be fetched.
         ValueError: On an unknown split, or if what was fetched is not the data set.
     """
+    _check_installed(request.info.name)
     builder = make_builder(request.data_dir)
     if not builder.is_prepared():
         _prepare(request, builder)
@@ -65,6 +67,16 @@ def open_tfds(
     info = request.info
     source = Source(info.event_shape, np.dtype(info.dtype), chunks, rows, request.labels)
     return source
+
+
+def _check_installed(name: str) -> None:
+    try:
+        import tensorflow_datasets  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"{name} comes through TensorFlow Datasets, and {error.name} is not installed: "
+            "pip install 'flowzoo[datasets]'."
+        ) from None
 
 
 def _prepare(request: OpenRequest, builder: Any) -> None:

@@ -68,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             body = self._body()
         except ValueError as error:
-            # The next request on the connection cannot be told apart from the body.
+            # The next request on the connection cannot be separated from the body.
             self.close_connection = True
             self._reply(411 if "Transfer-Encoding" in self.headers else 400, {"error": str(error)})
             return
@@ -90,7 +90,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, path: str, body: bytes) -> dict[str, Any]:
         if self.command == "POST" and (match := _PREDICT.fullmatch(path)):
             if match["method"].lower() != "predict":
-                raise tf.errors.UnimplementedError(None, None, "A flow neither classifies nor regresses; use predict.")
+                raise tf.errors.UnimplementedError(
+                    None, None, "A flow has no classify or regress; use predict."
+                )
             return self._predict(*_model(match), body)
         if self.command == "GET" and (match := _INFO.fullmatch(path)):
             if not match["name"]:

@@ -1,4 +1,4 @@
-"""Ships a flow: a SavedModel for TF Serving, graphs for ONNX Runtime."""
+"""Exports a flow as a SavedModel for TF Serving or as graphs for ONNX Runtime."""
 
 import lazy_loader as lazy
 

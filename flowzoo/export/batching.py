@@ -1,4 +1,4 @@
-"""The batch sizes of a served flow, and the file that tells TensorFlow Serving of them."""
+"""The batch sizes of a served flow, and the file that gives them to TensorFlow Serving."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _TEXT = """\
 # Read by tensorflow_model_server --enable_batching --enable_per_model_batching_parameters.
 # Threads are shared by all models, so they are set in the server's own --batching_parameters_file.
 
-# The most rows of one request, and of one batch. More in a request is answered by 400: split it.
+# Maximum rows of a request and of a batch. A larger request gets status 400: split it.
 max_batch_size {{ value: {largest} }}
-# How long a request waits for others to share its batch: what batching costs when traffic is low.
+# How long a request waits for others to fill its batch. With low traffic, this is the cost of batching.
 batch_timeout_micros {{ value: 1000 }}
-# Full batches that may wait. Beyond that the answer is 503: a client should hear of an overload at once.
+# Maximum batches in the queue. Further requests get status 503, so that clients notice an overload at once.
 max_enqueued_batches {{ value: 100 }}
-# A batch is padded to the next of these, so that only sizes occur which the warm-up has run.
+# A batch is padded to the next of these sizes, so that only sizes of the warm-up occur.
 # The last must equal max_batch_size, or the model does not load.
 {sizes}
 """
 
 
 def batch_sizes(density: Density) -> list[int]:
-    """Powers of two up to what one batch may hold: 1024 rows, fewer for images."""
+    """Powers of two up to the largest batch: 1024 rows, fewer for images."""
     largest = rows_per_chunk(density.event_shape, 1024)
     return [2**k for k in range(largest.bit_length())]
 

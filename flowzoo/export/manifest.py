@@ -1,4 +1,4 @@
-"""The manifest of an exported version: what it is, and the fingerprint of every file. No TensorFlow."""
+"""The manifest of an exported version, with a fingerprint of every file. Needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ UNITS = {
 
 
 def write_manifest(density: Density, signatures: dict, sizes: list[int], directory: Path) -> None:
-    """Writes ``flowzoo_manifest.json`` for all that the directory holds; call it last.
+    """Writes ``flowzoo_manifest.json`` for all files in the directory; call it last.
 
     Args:
         density: The exported density.
-        signatures: As `signatures.describe` tells them.
+        signatures: Result of `signatures.describe`.
         sizes: Batch sizes of the warm-up.
         directory: The version's directory.
     """
@@ -55,7 +55,7 @@ def read_manifest(directory: str | os.PathLike) -> dict:
     """The manifest of a version's directory.
 
     Raises:
-        ValueError: If there is none, or it is damaged.
+        ValueError: If there is no manifest, or it is damaged.
     """
     path = Path(directory) / FILE_NAME
     if not path.is_file():
@@ -67,27 +67,27 @@ def read_manifest(directory: str | os.PathLike) -> dict:
         raise ValueError(f"{path} lists no files; the file is damaged.")
     if manifest.get("format", 0) > FORMAT:
         raise ValueError(
-            f"{path} has format {manifest['format']}, this flowzoo ({__version__}) reads up to {FORMAT}. "
+            f"{path} has format {manifest['format']}, but this flowzoo ({__version__}) reads up to {FORMAT}. "
             "Upgrade flowzoo."
         )
     return manifest
 
 
 def verify_export(directory: str | os.PathLike) -> Path:
-    """Checks an exported version against its manifest: every file there, unchanged, and no other.
+    """Checks that an exported version has exactly the files of its manifest, all unchanged.
 
-    It finds damage: half a copy, a flipped byte. It is no signature: who can change a file can change
-    the manifest.
+    It finds damage, such as an incomplete copy or a flipped byte. It is not a cryptographic signature: anyone
+    who can change a file can also change the manifest.
 
     Args:
-        directory: A version's directory, or the model's base directory, whose newest version is meant.
+        directory: A version's directory, or the model's base directory for its newest version.
 
     Returns:
         The version's directory.
 
     Raises:
-        ValueError: If a file is changed, missing or extra; the message names each. If there is no
-            version or no manifest.
+        ValueError: If a file is changed, missing or extra (the message names each), or there is no version
+            or no manifest.
 
     Example:
         >>> import tempfile, flowzoo
@@ -119,12 +119,14 @@ def _version_directory(directory):
         return directory
     versions = version_directories(directory)
     if not versions:
-        raise ValueError(f"{directory} holds no exported version: no {FILE_NAME}, no folder 1, 2, ...")
+        raise ValueError(
+            f"{directory} holds no exported version: it has no {FILE_NAME} and no folder 1, 2, ..."
+        )
     return versions[-1]
 
 
 def _names(directory):
-    """All files but the manifest, relative and with slashes."""
+    """Relative POSIX paths of all files except the manifest."""
     paths = sorted(path for path in directory.rglob("*") if not path.is_dir())
     return [name for path in paths if (name := path.relative_to(directory).as_posix()) != FILE_NAME]
 

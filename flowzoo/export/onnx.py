@@ -1,4 +1,4 @@
-"""export_onnx: a flow's density, samples, latents and data as ONNX graphs, each checked before it is kept."""
+"""export_onnx: writes a flow's log_prob, sample, encode and decode as checked ONNX graphs."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 OPSET = 18
 GRAPHS = ("log_prob", "sample", "encode", "decode")
-# How far onnxruntime may be from Keras, of the largest value.
+# Largest allowed difference between onnxruntime and Keras, relative to the largest value.
 TOLERANCE = 1e-4
-# Weights of more bytes than this stand in a file beside each graph. A file of a graph holds at most 2 GB, and
-# masks and transposed copies of the weights need room in it as well.
+# Weights of more bytes than this go to a separate file for each graph. A graph's file holds at most 2 GB,
+# including masks and transposed copies of the weights.
 EXTERNAL_ABOVE = 2**29
 _ROWS = 16
 _WEIGHT = "weight_"
@@ -41,21 +41,21 @@ def export_onnx(
     """Writes ``log_prob.onnx``, ``sample.onnx``, ``encode.onnx`` and ``decode.onnx``.
 
     `Flow.export` is the public name. Inputs and outputs have the names and shapes of the served signatures,
-    any number of rows. One seed gives the sample that it gives in Keras. Each graph is checked, run by
-    onnxruntime and compared with Keras; only when all four agree do the files appear. More than 512 MB of
-    weights stand beside each graph, in ``log_prob.onnx.data`` and so on: keep the two together.
+    with any number of rows. A seed gives the same sample as in Keras. Each graph is checked, run by
+    onnxruntime and compared with Keras; the files appear only if all four agree. More than 512 MiB of weights
+    go to a separate file for each graph, such as ``log_prob.onnx.data``: keep it next to the graph.
 
     Args:
         density: The flow's density.
-        directory: Where the files go; made if need be.
-        rows: Rows of data ``[N, *event_shape]`` to compare on; rows that the flow drew by default.
-        context: A context for each, for a conditional flow.
+        directory: Directory of the files; created if necessary.
+        rows: Rows of data ``[N, *event_shape]`` for the comparison; samples of the flow by default.
+        context: A context for each row, for a conditional flow.
 
     Returns:
         The directory.
 
     Raises:
-        ImportError: Without the extra ``onnx``.
+        ImportError: If the extra ``onnx`` is not installed.
         ValueError: If an op has no counterpart in ONNX (the message names it), the results differ, weights
             are not finite, or a file is in the way.
     """
@@ -95,7 +95,7 @@ def _check_installed():
 
 
 def _inputs(density, functions, rows, context):
-    """What the graphs are compared on, by the names of their inputs."""
+    """The values on which the graphs are compared, by input name."""
     seeds = np.arange(_ROWS, dtype=np.int64)
     if density.context_shape is not None and context is None:
         context = np.random.default_rng(0).normal(size=(_ROWS, *density.context_shape))
@@ -128,7 +128,7 @@ def _convert(name, function, specs):
 
     logger = logging.getLogger("tf2onnx")
     level = logger.level
-    # It logs what it cannot convert, and goes on; we look, and stop.
+    # tf2onnx only logs the ops that it cannot convert; the check below raises an error.
     logger.setLevel(logging.CRITICAL)
     try:
         model, _ = tf2onnx.convert.from_function(
@@ -139,7 +139,7 @@ def _convert(name, function, specs):
     unknown = sorted({n.op_type for n in _nodes(model.graph) if not onnx.defs.has(n.op_type, n.domain)})
     if unknown:
         raise ValueError(
-            f"{name}: ONNX has no counterpart of the TensorFlow ops {', '.join(unknown)}, which a layer or "
+            f"{name}: ONNX has no counterpart for the TensorFlow ops {', '.join(unknown)}, which a layer or "
             "the base of this flow uses. Write that part with other ops. Nothing was written."
         )
     _count_axes_from_the_left(model)
@@ -147,7 +147,7 @@ def _convert(name, function, specs):
 
 
 def _select(context, node, name, arguments):
-    """`tf.where` as ONNX's Where: tf2onnx takes ``c x + (1 - c) y``, which is NaN if either is not finite."""
+    """Converts `tf.where` to ONNX's Where; tf2onnx's ``c x + (1 - c) y`` is NaN if either is not finite."""
     node.type = "Where"
     return node
 
@@ -162,7 +162,7 @@ def _save(model, properties, path):
 
 
 def _with_weights_as_inputs(density, function, specs):
-    """The function with the weights as further inputs: as constants they would not fit into a GraphDef."""
+    """The function with the weights as additional inputs; as constants, they do not fit into a GraphDef."""
     weights = [tf.TensorSpec(w.shape, w.dtype, f"{_WEIGHT}{i}") for i, w in enumerate(density.weights)]
 
     def apart(*tensors):
@@ -175,7 +175,7 @@ def _with_weights_as_inputs(density, function, specs):
 
 
 def _move_weights_beside(density, model, file_name):
-    """Makes constants of the inputs that are weights; `_save` writes them into the file."""
+    """Turns the inputs that are weights into constants; `_save` writes them to the file."""
     import onnx
 
     used = {name for node in _nodes(model.graph) for name in node.input}
@@ -189,7 +189,7 @@ def _move_weights_beside(density, model, file_name):
 
 
 def _publish(beside, directory):
-    """Moves the files to where they belong: data first, for a graph needs them, and none of an old export."""
+    """Moves the files to the directory, data before their graph; removes data of an older export."""
     for name in GRAPHS:
         data = f"{name}.onnx.data"
         if (beside / data).exists():
@@ -200,7 +200,7 @@ def _publish(beside, directory):
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """All nodes, those of loops and branches too."""
+    """All nodes, including those of loops and branches."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
@@ -209,7 +209,7 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def _count_axes_from_the_left(model: onnx.ModelProto) -> None:
-    """Rewrites the reductions' negative axes: with them, onnxruntime reduces zero rows wrongly."""
+    """Rewrites the reductions' negative axes, with which onnxruntime reduces zero rows wrongly."""
     import onnx
 
     inferred = onnx.shape_inference.infer_shapes(model)
@@ -244,7 +244,7 @@ def _rewrite_axes(graph, inferred, ranks, constants):
 
 
 def _properties(density, name, function):
-    """What the file says of itself."""
+    """The metadata in a graph's file."""
     tensors = [*input_specs(function), *function.structured_outputs]
     return {
         "flowzoo": __version__,

@@ -1,4 +1,4 @@
-"""export_saved_model: a flow as the next version of a TF Serving model."""
+"""export_saved_model: writes a flow as the next version of a TF Serving model."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ def export_saved_model(
 ) -> Path:
     """Writes ``base_dir/<version>/``; `Flow.export` is the public name.
 
-    Beside the SavedModel a version holds warm-up requests, batching parameters and a manifest with the
-    fingerprint of every file (see `verify_export`).
+    A version holds the SavedModel, warm-up requests, batching parameters and a manifest with a fingerprint of
+    every file (see `verify_export`).
 
-    TF Serving polls the base directory and loads whatever number appears there: so the version is
-    written under another name beside it, and renamed when it is whole.
+    TF Serving polls the base directory and loads every number that appears there. So the version is written
+    under a temporary name and renamed when it is complete.
 
     Args:
         density: The flow's density.
         base_dir: The model's base directory.
-        version: A number not yet there, 0 or more; the next one by default.
-        keep: How many versions to keep, counted from the highest number: older ones are removed once
-            the new one is in place, and never the new one. All by default.
+        version: A number that does not exist yet, 0 or more; the next one by default.
+        keep: Number of versions to keep, counted from the highest. Older ones are removed once the new one is
+            in place; the new one always stays. All by default.
 
     Returns:
         The directory of the version.
 
     Raises:
-        ValueError: If the version exists or is no number, `keep` is below 1, weights are not finite, a file
-            is in the way, or a layer of the flow compiles with XLA.
+        ValueError: If the version exists or is not a number, `keep` is below 1, weights are not finite, a
+            file is in the way, or a layer of the flow compiles with XLA.
     """
     if keep is not None and not (_is_whole(keep) and keep >= 1):
         raise ValueError(f"keep must be at least 1 version; got {keep!r}. Leave it out to keep all.")
@@ -71,7 +71,7 @@ def _is_whole(value: object) -> bool:
 
 def _write(density: Density, directory: Path) -> None:
     module = tf.Module(name=density.name)
-    # Plain tf.Variables, and no Keras object: whoever loads the model needs neither flowzoo nor Keras.
+    # Plain tf.Variables instead of Keras objects, so that loading needs neither flowzoo nor Keras.
     module.weights = [weight.value for weight in density.weights]
     functions, sizes = _concrete(density), batch_sizes(density)
     tf.saved_model.save(module, str(directory), signatures=functions)
@@ -88,19 +88,19 @@ def _concrete(density: Density) -> dict:
 
 
 def _check_no_xla(directory: Path) -> None:
-    """A stock server answers 500 to a function compiled with XLA; better no version than that."""
+    """Raises a ValueError on functions compiled with XLA, which a stock server answers with status 500."""
     saved = SavedModel.FromString((directory / "saved_model.pb").read_bytes())
     library = [function for meta in saved.meta_graphs for function in meta.graph_def.library.function]
     compiled = [function.signature.name for function in library if function.attr["_XlaMustCompile"].b]
     if compiled:
         raise ValueError(
             f"The flow compiles {', '.join(compiled)} with XLA, which TensorFlow Serving refuses. "
-            "Take jit_compile=True off that function; a flow compiles itself where it may."
+            "Remove jit_compile=True from that function; a flow compiles itself where possible."
         )
 
 
 def _publish(beside: Path, base: Path, version: int | None) -> Path:
-    """Renames to the version; another writer may have taken the next number in between."""
+    """Renames the directory to its version; tries again if another writer has taken the next number."""
     while True:
         target = base / str(_next_version(base) if version is None else version)
         try:
@@ -119,7 +119,7 @@ def _next_version(base: Path) -> int:
 def _remove_old(base: Path, keep: int, published: Path) -> None:
     for old in version_directories(base)[:-keep]:
         if old != published:
-            # First out of the server's sight, so that it never sees half a version.
+            # Renamed first, so that the server never sees an incomplete version.
             hidden = Path(tempfile.mkdtemp(prefix=".removing-", dir=base))
             os.rename(old, hidden / old.name)
             shutil.rmtree(hidden)

@@ -1,4 +1,4 @@
-"""The functions that a served flow answers: log_prob, score, sample, encode, decode."""
+"""The signatures of a served flow: log_prob, score, sample, encode, decode."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from flowzoo.utils.validation import show_shape
 class Signatures:
     """A flow's methods as traceable functions of named tensors, rows first on every input and output.
 
-    Traced anew, without XLA: a stock TF Serving refuses functions compiled with it. Each starts with a
-    shape check that says what is wrong, because the server checks no shapes. Values are never refused:
-    an error would fail the neighbours that the server put into the same batch. A row that holds NaN
-    or infinity gets the lowest finite float instead, and `score` says ``valid: false``.
+    They are traced again without XLA, because a stock TF Serving refuses functions compiled with it. Each
+    starts with a shape check that says what is wrong, because the server does not check shapes. Values are
+    never refused: an error would fail the other rows that the server put into the same batch. A row with NaN
+    or infinity gets the lowest finite float instead, and `score` returns ``valid: false``.
 
     Args:
         density: The flow's density.
-        checked: Whether they check shapes; ONNX has no op for it, and its runtime checks them itself.
+        checked: Whether the functions check shapes; ONNX has no op for this, but its runtime
+            checks them.
     """
 
     def __init__(self, density: Density, checked: bool = True):
@@ -27,7 +28,7 @@ class Signatures:
         self._dtype = tf.as_dtype(density.dtype)
 
     def functions(self) -> dict[str, tf.types.experimental.GenericFunction]:
-        """Signature name to function; its input names and shapes are those of DESIGN.md."""
+        """The functions by signature name."""
         density = self._density
         x = tf.TensorSpec([None, *density.event_shape], density.input_dtype, "x")
         z = tf.TensorSpec([None, *density.latent_shape], self._dtype, "z")
@@ -59,7 +60,7 @@ class Signatures:
                 tf.debugging.assert_equal(
                     tf.shape(tensor)[0],
                     rows,
-                    f"{spec.name} and {specs[0].name} differ in their rows",
+                    f"{spec.name} and {specs[0].name} differ in their number of rows",
                 )
                 for tensor, spec in zip(checked[1:], specs[1:], strict=True)
             ]
@@ -84,12 +85,12 @@ class Signatures:
         return {"x": self._finite(self._density.decode_rows(z, context))}
 
     def _finite(self, values):
-        """NaN and infinity are not JSON: the lowest float stands for them."""
+        """Replaces NaN and infinity, which JSON lacks, with the lowest finite float."""
         return tf.where(tf.math.is_finite(values), values, self._dtype.min)
 
 
 def input_specs(function: tf.types.experimental.ConcreteFunction) -> dict[str, tf.TensorSpec]:
-    """The inputs of a signature by name, in their order."""
+    """The inputs of a signature by name, in order."""
     return {spec.name: spec for spec in function.structured_input_signature[0]}
 
 
@@ -106,13 +107,13 @@ def describe(functions: dict[str, tf.types.experimental.ConcreteFunction]) -> di
 
 
 def _checked(tensor, spec):
-    """The tensor with its shape checked when it runs, not when it is traced."""
-    # Hides the static shape, from which the check would be optimised away.
+    """Checks the tensor's shape when the graph runs, not when it is traced."""
+    # Hides the static shape; with it, the check would be optimised away.
     hidden = tf.raw_ops.PlaceholderWithDefault(input=tensor, shape=None)
     wanted = spec.shape.as_list()
     message = f"{spec.name} must have shape {show_shape(wanted)}"
     # Rank and sizes in one comparison: a check of the rank alone is optimised away, because the
-    # signature "knows" the rank. The first size may be any; -1 stands behind the last and for a scalar's.
+    # signature fixes the rank. The number of rows may be any; -1 marks the end of the shape.
     shape, end = tf.shape(hidden), tf.fill([len(wanted) + 1], -1)
     got = tf.concat([tf.minimum(shape[:1], 0), shape[1:], end], axis=0)[: len(wanted) + 1]
     right = tf.constant([0, *wanted[1:], -1], tf.int32)

@@ -1,4 +1,4 @@
-"""Warm-up requests: what TensorFlow Serving runs through a version before it takes traffic."""
+"""Warm-up requests, which TensorFlow Serving runs before a version takes traffic."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ FILE_NAME = "assets.extra/tf_serving_warmup_requests"  # the name that TensorFlo
 def write_warmup_requests(functions: dict, sizes: list[int], directory: Path) -> None:
     """Writes a TFRecord of ``PredictionLog``: one request for each signature and batch size.
 
-    A record that fails keeps the version from loading. So the rows are ones the flow itself drew from
-    the middle of its distribution, and they have been through the exported functions here.
+    A version with a failing record does not load. So the rows come from the middle of the flow's
+    distribution, and the exported functions have already run on them here.
 
     Args:
-        functions: Signature name to concrete function.
-        sizes: Rows of the requests.
+        functions: Concrete functions by signature name.
+        sizes: Numbers of rows of the requests.
         directory: The version's directory.
     """
     path = directory / FILE_NAME
@@ -39,7 +39,7 @@ def _one_row(functions):
     """One row of every input of every signature: ``{"x": [1, ...], "seed": [1], ...}``."""
     specs = {key: spec for function in functions.values() for key, spec in input_specs(function).items()}
     row = {key: np.zeros([1, *spec.shape[1:]], spec.dtype.as_numpy_dtype) for key, spec in specs.items()}
-    # At temperature 0, from zeros; then what a client would send.
+    # A sample at temperature 0; the requests then have temperature 1, as a client would send.
     row["x"] = _as_input(_run(functions["sample"], row)["x"], specs["x"].dtype)
     row["z"] = _as_input(_run(functions["encode"], row)["z"], specs["z"].dtype)
     row["temperature"] += 1
@@ -52,7 +52,7 @@ def _run(function, row):
 
 def _as_input(rows, dtype):
     rows = rows.numpy()
-    # Samples of pixels are continuous within their steps.
+    # Sampled pixels are continuous within their steps.
     return (
         np.clip(np.floor(rows), dtype.min, dtype.max).astype(dtype.as_numpy_dtype)
         if dtype.is_integer

@@ -1,4 +1,4 @@
-"""FlowLayers: Keras layers that own weights and hand out TFP bijectors."""
+"""FlowLayers: Keras layers that own weights and make TFP bijectors of them."""
 
 import lazy_loader as lazy
 

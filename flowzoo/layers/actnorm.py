@@ -1,4 +1,4 @@
-"""ActNorm: a scale and a shift a channel, set from data (Kingma and Dhariwal 2018, section 3.1)."""
+"""ActNorm: a scale and a shift per channel, set from data (Kingma and Dhariwal 2018, section 3.1)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from flowzoo.layers.base import FlowLayer
 
 @keras.saving.register_keras_serializable("flowzoo")
 class ActNorm(FlowLayer):
-    """``x = z * exp(log_scale) + shift``, one of each for every entry of the last axis.
+    """``x = z * exp(log_scale) + shift``, with one scale and one shift per entry of the last axis.
 
-    The identity until `adapt` sets them such that the rows it sees have mean 0 and variance 1 on the
-    latent side. It never initialises itself from whatever batch comes first.
+    The identity until `adapt` sets both so that the latents of the rows it sees have mean 0 and variance 1.
+    Unlike the layer of the paper, it never initialises itself from the first batch.
     """
 
     def create_weights(self, event_shape, context_shape):
@@ -33,6 +33,6 @@ class ActNorm(FlowLayer):
     def adapt(self, x, context=None):
         mean, variance = tf.nn.moments(x, axes=list(range(x.shape.rank - 1)))
         self.shift.assign(mean)
-        # Bounded below: a channel that happens to be constant in these rows must not explode later.
+        # Bounded below, so that a channel that is constant in these rows does not explode later.
         self.log_scale.assign(0.5 * tf.math.log(tf.maximum(variance, 1e-6)))
         return super().adapt(x, context)

@@ -1,4 +1,4 @@
-"""FlowLayer: a Keras layer that owns weights and hands out a TFP bijector made of their values."""
+"""FlowLayer: a Keras layer that owns weights and makes a TFP bijector of their values."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from flowzoo.layers.event_layer import EventLayer
 class FlowLayer(EventLayer):
     """Weights plus one method, `bijector`.
 
-    A subclass writes
+    A subclass implements
 
     * `create_weights(event_shape, context_shape)`: every weight and every sub-layer, built (shapes on
       the data side);
-    * `bijector(context, training)`: a throw-away bijector from the current values, called inside
-      the trace;
+    * `bijector(context, training)`: a temporary bijector of the current values, made inside the trace;
     * `latent_shape(event_shape)`, if it changes the event shape;
     * `adapt(x, context)`, if a weight is set from data;
-    * `slow_to_undo`, if it is.
+    * `slow_to_undo`, if samples are slow.
 
     Called as a Keras layer it maps data to latents: ``layer(x) = layer.bijector().inverse(x)``.
     """
 
     @property
     def slow_to_undo(self) -> bool:
-        """Whether data of latents cost much more than latents of data."""
+        """Whether computing data from latents costs much more than latents from data."""
         return False
 
     def latent_shape(self, event_shape: tuple) -> tuple:
@@ -38,7 +37,7 @@ class FlowLayer(EventLayer):
         raise NotImplementedError
 
     def adapt(self, x: tf.Tensor, context=None) -> tf.Tensor:
-        """Sets from rows what this layer learns from data without gradients; returns their latents."""
+        """Sets what this layer learns from rows without gradients; returns the latents of the rows."""
         return self.bijector(context).inverse(x)
 
     def call(self, x, context=None, training=False):

@@ -1,4 +1,4 @@
-"""CouplingLayer, what all couplings share, and AffineCoupling, the layer of RealNVP, NICE and Glow."""
+"""CouplingLayer, the base class of couplings, and AffineCoupling, the layer of RealNVP, NICE and Glow."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ _MASKS = ("half", "checkerboard")
 
 
 class CouplingLayer(ConditionedLayer):
-    """One part of the event, through a network, sets the map of the other part.
+    """One part of the event sets the map of the other part through a network.
 
-    A subclass writes `parameters_per_element` and `transformer`.
+    A subclass implements `parameters_per_element` and `transformer`.
 
     Args:
-        conditioner: Network of the map's parameters (an `MLP` for vectors, a `ConvNet` for images).
-        mask: "half" cuts the last axis (columns or channels), "checkerboard" the pixels.
-        swap: Which part is left alone.
+        conditioner: Network that predicts the parameters of the map (an `MLP` for vectors, a `ConvNet` for
+            images).
+        mask: "half" splits the last axis (columns or channels), "checkerboard" the pixels.
+        swap: False conditions on the first half (or the black pixels), True on the second (or the white).
     """
 
     def __init__(self, conditioner: Conditioner, mask: str = "half", swap: bool = False, **kwargs):
@@ -32,7 +33,7 @@ class CouplingLayer(ConditionedLayer):
 
     @property
     def parameters_per_element(self) -> int:
-        """How many numbers the conditioner predicts for each element of the transformed part."""
+        """Number of parameters that the conditioner predicts per element of the transformed part."""
         raise NotImplementedError
 
     def transformer(self, parameters: tf.Tensor, event_shape: tuple) -> FusedBijector:
@@ -40,7 +41,7 @@ class CouplingLayer(ConditionedLayer):
 
         Args:
             parameters: ``[..., *event_shape[:-1], parameters_per_element * event_shape[-1]]``.
-            event_shape: Of the transformed part.
+            event_shape: Event shape of the transformed part.
         """
         raise NotImplementedError
 
@@ -65,7 +66,7 @@ class CouplingLayer(ConditionedLayer):
                 )
         elif event_shape[-1] < 2:
             raise ValueError(
-                f"A coupling needs at least 2 columns (or channels) to cut in two; got {event_shape}."
+                f"A coupling needs at least 2 columns (or channels) to split; got {event_shape}."
             )
 
     def bijector(self, context=None, training=False):
@@ -88,11 +89,11 @@ class AffineCoupling(CouplingLayer):
     """``x_b = z_b * exp(s(x_a)) + t(x_a)`` with ``x_a = z_a`` (Dinh et al. 2017, equations 7 and 8).
 
     Args:
-        conditioner: Network of s and t (an `MLP` for vectors, a `ConvNet` for images).
-        mask: "half" cuts the last axis (columns or channels), "checkerboard" the pixels.
-        swap: Which part is left alone.
-        scale_bound: s lies in ``(-scale_bound, scale_bound)``, symmetric, by a tanh: unbounded scales
-            go to NaN, one-sided ones cannot concentrate a density. 0 gives an additive coupling (NICE).
+        conditioner: Network that predicts s and t (an `MLP` for vectors, a `ConvNet` for images).
+        mask: "half" splits the last axis (columns or channels), "checkerboard" the pixels.
+        swap: False conditions on the first half (or the black pixels), True on the second (or the white).
+        scale_bound: Symmetric bound of s, by a tanh; 0 gives an additive coupling (NICE). Unbounded scales
+            diverge to NaN, and one-sided bounds cannot concentrate a density.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""EventLayer: what flow layers and bases have in common, a build for an event and a context."""
+"""EventLayer: the base class of flow layers and bases, built for an event shape and a context shape."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flatten: the layer that shows images to architectures of vectors."""
+"""Flatten: images as vectors, for architectures that take vectors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Flatten(FlowLayer):
 
 
 def flattened(event_shape: tuple[int, ...]) -> tuple[list[FlowLayer], tuple[int, ...]]:
-    """For architectures of vectors that take images too: the layers to begin with, and ``(D,)``."""
+    """The first layers of an architecture for vectors that also takes images, and ``(D,)``."""
     if len(event_shape) == 1:
         return [], event_shape
     return [Flatten()], (math.prod(event_shape),)

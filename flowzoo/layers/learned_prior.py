@@ -1,4 +1,4 @@
-"""LearnedPrior: a scale and a shift of the latents, learned, and set by the context if there is one."""
+"""LearnedPrior: a learned scale and shift of the latents, which depend on the context if there is one."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from flowzoo.layers.base import FlowLayer
 
 @keras.saving.register_keras_serializable("flowzoo")
 class LearnedPrior(FlowLayer):
-    """``x = z * exp(log_scale(context)) + shift(context)``, one of each for every entry of the event.
+    """``x = z * exp(log_scale(context)) + shift(context)``, one of each per entry of the event.
 
-    As the last layer before a standard normal base it makes of it a diagonal normal with learned moments
-    (Kingma and Dhariwal 2018: the learned top prior of their code), class-conditional if the context is a
-    one-hot class. The base itself stays standard, so a temperature scales all noise alike. Both are
-    affine in the context and start at zero: a new layer is the identity.
+    As the last layer before a standard normal base it turns the base into a diagonal normal with learned
+    moments, class-conditional if the context is a one-hot class (the learned top prior in the code of Kingma
+    and Dhariwal 2018). The base itself stays standard, so a temperature scales all noise alike. `shift` and,
+    before its bound, `log_scale` are affine in the context and start at zero: a new layer is the identity.
 
     Args:
-        scale_bound: The log-scale lies in ``(-scale_bound, scale_bound)``, by a tanh.
+        scale_bound: Bound of the log-scale: it lies in ``(-scale_bound, scale_bound)``, by a tanh.
 
     Raises:
         ValueError: If `scale_bound` is not positive.

@@ -17,13 +17,13 @@ _INITS = ("identity", "rotation")
 class LULinear(FlowLayer):
     """``z = W x + bias`` on the last axis, ``W = P L (U + diag(s))`` (Kingma and Dhariwal 2018, eq. 11).
 
-    L, U and ``log|s|`` learn, packed in one weight ``lu`` of the size of W; P and the signs of s stay as
-    they are. See `flowzoo.bijectors.Linear`.
+    L, U and ``log|s|`` are learned, packed in one weight ``lu`` of the shape of W; P and the signs of s are
+    fixed. See `flowzoo.bijectors.Linear`.
 
     Args:
-        init: "identity" (as between the steps of NSF), or "rotation": a random one (as in Glow).
-        use_bias: Whether there is a bias; an `ActNorm` beside this layer makes it redundant.
-        seed: Of the rotation.
+        init: "identity" (as between the steps of NSF) or "rotation", a random rotation (as in Glow).
+        use_bias: Whether there is a bias; next to an `ActNorm` it is redundant.
+        seed: Seed of the random rotation.
 
     Raises:
         ValueError: On an unknown `init`.
@@ -52,7 +52,7 @@ class LULinear(FlowLayer):
             lu, order = _lu(_rotation(size, self.seed))
             diagonal = np.diag(lu).copy()
             np.fill_diagonal(lu, np.log(np.abs(diagonal)))
-            # Weights, not made again from the seed: a loaded flow has the very same ones everywhere.
+            # Stored as weights, not recomputed from the seed, so that a loaded flow has the same values.
             self.signs = self._fixed("signs", np.sign(diagonal), self.variable_dtype)
             self.permutation = self._fixed("permutation", np.argsort(order), "int32")
         self.lu = self.add_weight(name="lu", shape=(size, size), initializer=_constant(lu))
@@ -80,12 +80,12 @@ class LULinear(FlowLayer):
 
 
 def _constant(value):
-    """An initializer that gives this array."""
+    """An initializer that returns this array."""
     return lambda shape, dtype=None: tf.constant(value, dtype)
 
 
 def _rotation(size, seed):
-    """A random orthogonal matrix, uniform over all of them (the signs of R make it so)."""
+    """A random orthogonal matrix, uniform over all of them (because of the signs of R)."""
     q, r = np.linalg.qr(np.random.default_rng(seed).standard_normal((size, size)))
     return q * np.sign(np.diag(r))
 

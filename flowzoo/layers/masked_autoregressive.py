@@ -23,9 +23,9 @@ class AutoregressiveLayer(ConditionedLayer):
 
     Args:
         conditioner: A `StepwiseConditioner`, for example a `MADE`.
-        conditions_on: "data" is MAF's layer (Papamakarios et al. 2017): densities take one pass. "latent" is
-            IAF's (Kingma et al. 2016): samples do.
-        inverse: How the other direction runs: "incremental" (about one pass as well), "jacobi" or
+        conditions_on: "data" for MAF (Papamakarios et al. 2017), where densities take one pass, or "latent"
+            for IAF (Kingma et al. 2016), where samples do.
+        inverse: Method of the other direction: "incremental" (about one pass as well), "jacobi" or
             "sequential" (D passes); see `flowzoo.bijectors.MaskedAutoregressive`.
     """
 
@@ -46,12 +46,12 @@ class AutoregressiveLayer(ConditionedLayer):
 
     @property
     def slow_to_undo(self) -> bool:
-        """A sweep over the columns, if they depend on the data's."""
+        """True if the network sees data: samples then sweep over the columns."""
         return self.conditions_on == "data"
 
     @property
     def parameters_per_column(self) -> int:
-        """How many numbers the map of one column takes."""
+        """Number of parameters of the map of one column."""
         raise NotImplementedError
 
     def transformer(self, parameters: tf.Tensor, event_shape: tuple) -> FusedBijector:
@@ -89,13 +89,13 @@ class AutoregressiveLayer(ConditionedLayer):
 
 @keras.saving.register_keras_serializable("flowzoo")
 class AffineAutoregressive(AutoregressiveLayer):
-    """``x_i = z_i exp(s_i) + t_i``, s and t from the columns before i.
+    """``x_i = z_i exp(s_i) + t_i``, with s and t computed from the columns before i.
 
     Args:
         conditioner: A `StepwiseConditioner`, for example a `MADE`.
         conditions_on: "data" (MAF) or "latent" (IAF).
         inverse: "incremental", "jacobi" or "sequential".
-        scale_bound: Bound of s, symmetric, by a tanh.
+        scale_bound: Symmetric bound of s, by a tanh.
     """
 
     def __init__(
@@ -126,13 +126,13 @@ class AffineAutoregressive(AutoregressiveLayer):
 
 @keras.saving.register_keras_serializable("flowzoo")
 class SplineAutoregressive(AutoregressiveLayer):
-    """A rational-quadratic spline for each column, its knots from the columns before (Durkan et al. 2019).
+    """A rational-quadratic spline per column, set by the columns before it (Durkan et al. 2019).
 
     Args:
         conditioner: A `StepwiseConditioner`, for example a `MADE`.
         conditions_on: "data" (densities take one pass) or "latent" (samples do).
         inverse: "incremental", "jacobi" or "sequential".
-        bins: Of each spline.
+        bins: Number of bins of each spline.
         bound: The splines act in ``[-bound, bound]``; outside they are the identity.
     """
 

@@ -34,7 +34,7 @@ class MultiScale(FlowLayer):
             if i < len(self.scales) - 1:
                 if event_shape[-1] % 2:
                     raise ValueError(
-                        f"Scale {i} ends in {event_shape}: an odd number of channels has no half."
+                        f"Scale {i} ends in {event_shape}: an odd number of channels cannot be halved."
                     )
                 event_shape = (*event_shape[:-1], event_shape[-1] // 2)
 

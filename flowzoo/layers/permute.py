@@ -15,7 +15,7 @@ class Permute(FlowLayer):
     """Permutes the last axis.
 
     Args:
-        permutation: "reverse", or the list itself: ``x[i] = z[permutation[i]]``.
+        permutation: "reverse", or a list: ``x[i] = z[permutation[i]]``.
     """
 
     def __init__(self, permutation: str | Sequence[int] = "reverse", **kwargs):

@@ -10,19 +10,20 @@ from flowzoo.layers.steps import Steps
 
 @keras.saving.register_keras_serializable("flowzoo")
 class Planar(Steps):
-    """Steps ``y = x + u' tanh(w.x + b)``, the identity when new (Rezende and Mohamed 2015, equation 10).
+    """Steps ``y = x + u' tanh(w.x + b)``, initially the identity (Rezende and Mohamed 2015, equation 10).
 
-    See `flowzoo.bijectors.Planar` for u' and for the direction that is no formula.
+    See `flowzoo.bijectors.Planar` for u' and for the direction that is solved numerically.
 
     Args:
         steps: Number of steps.
         closed: "inverse": densities of data take the formula, samples a root search in each step; "forward":
             the reverse, for variational inference.
-        conditioner: With a context, and only then: the network that moves w, u and b.
+        conditioner: Network from the context to offsets of w, u and b; required with a context, and refused
+            without one.
 
     Raises:
-        ValueError: On an unknown `closed`, fewer than one step, events that are no vectors, or a context
-            without a conditioner.
+        ValueError: On an unknown `closed`, fewer than one step, non-vector events, or only one of context and
+            conditioner.
 
     Example:
         >>> import tensorflow as tf
@@ -35,12 +36,12 @@ class Planar(Steps):
 
     @property
     def slow_to_undo(self):
-        """A root search in each step, in one of the directions."""
+        """True if samples take a root search in each step."""
         return self.closed == "inverse"
 
     def parameter_weights(self, size):
-        # For standardised data: ridges narrower than they are, through their mean. Wider ones, and biases
-        # of spread 1, ended in worse optima on two moons.
+        # For standardised data: ridges narrower than the data, through their mean. Wider ridges, and random
+        # biases of standard deviation 1, ended in worse optima on two moons.
         return {
             "w": (size, keras.initializers.RandomNormal(stddev=2.0 * size**-0.5)),
             "u": (size, keras.initializers.Zeros()),

@@ -14,16 +14,17 @@ from flowzoo.layers.steps import Steps
 class Radial(Steps):
     """Steps ``y = x + beta' (x - center) / (alpha' + |x - center|)`` (Rezende and Mohamed 2015, equation 14).
 
-    The identity when new; both directions are closed, see `flowzoo.bijectors.Radial`.
+    It starts as the identity. Both directions have a closed form, see `flowzoo.bijectors.Radial`.
 
     Args:
         steps: Number of steps.
-        closed: Which direction is the formula above: "inverse" (data to latent) or "forward".
-        conditioner: With a context, and only then: the network that moves center, alpha and beta.
+        closed: The direction that the formula above computes: "inverse" (data to latent) or "forward".
+        conditioner: Network from the context to offsets of center, alpha and beta; required with a context,
+            and refused without one.
 
     Raises:
-        ValueError: On an unknown `closed`, fewer than one step, events that are no vectors, or a context
-            without a conditioner.
+        ValueError: On an unknown `closed`, fewer than one step, non-vector events, or only one of context and
+            conditioner.
 
     Example:
         >>> import tensorflow as tf
@@ -35,7 +36,7 @@ class Radial(Steps):
     """
 
     def parameter_weights(self, size):
-        # The centres are spread as standardised data are, and alpha is what these are away from them.
+        # Centres are spread like standardised data, and alpha is of the order of their distance to the data.
         reach = math.log(math.expm1(math.sqrt(size)))
         return {
             "center": (size, keras.initializers.RandomNormal(stddev=1.0)),

@@ -1,4 +1,4 @@
-"""Spline: a learned monotone spline for each column or channel, whatever the others are."""
+"""Spline: a learned monotone spline for each column or channel, independent of the others."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from flowzoo.layers.base import FlowLayer
 
 @keras.saving.register_keras_serializable("flowzoo")
 class Spline(FlowLayer):
-    """A rational-quadratic spline for every entry of the last axis; pixels share their channel's.
+    """A rational-quadratic spline per entry of the last axis; all pixels share the spline of a channel.
 
-    It knows no context. New, it is the identity. See `flowzoo.bijectors.RationalQuadraticSpline`.
+    It ignores the context and starts as the identity. See `flowzoo.bijectors.RationalQuadraticSpline`.
 
     Args:
-        bins: Of each spline.
+        bins: Number of bins of each spline.
         bound: The splines act in ``[-bound, bound]``; outside they are the identity.
 
     Raises:
@@ -54,7 +54,7 @@ class Spline(FlowLayer):
 
 
 def check_spline(bins: int, bound: float) -> None:
-    """Raises a ValueError if these make no spline."""
+    """Raises a ValueError unless ``bins >= 2`` and ``bound > 0``."""
     if bins < 2:
         raise ValueError(f"bins must be >= 2; got {bins}.")
     if not bound > 0:

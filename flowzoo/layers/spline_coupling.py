@@ -15,7 +15,7 @@ from flowzoo.layers.spline import Spline, check_spline
 
 @dataclasses.dataclass(frozen=True)
 class _Splines:
-    """From what the network gives, ``[..., (3 bins - 1) * channels]``, to the splines."""
+    """Makes the splines of the network's outputs ``[..., (3 bins - 1) * channels]``."""
 
     bins: int
     bound: float
@@ -32,21 +32,21 @@ class _Splines:
 
 @keras.saving.register_keras_serializable("flowzoo")
 class SplineCoupling(CouplingLayer):
-    """One part of the event sets the monotone splines of the other part, element by element.
+    """One part of the event sets the monotone splines of the elements of the other part.
 
-    With `identity_spline` the first part is not left as it is: each of its columns (or channels) goes
-    through a spline of its own, which nothing conditions. The conditioner sees that part as it is on the
-    data side, in both directions: a density computes the network's parameters from the data and then maps
-    both parts; a sample first undoes the first part's splines and gives the result to the network.
+    With `identity_spline`, each column (or channel) of the first part also goes through its own spline, which
+    has no conditioner. In both directions the network sees the first part on the data side: a density
+    computes the parameters from the data and then maps both parts; a sample first inverts the splines of the
+    first part and gives the result to the network.
 
     Args:
-        conditioner: Network of the splines' parameters (an `MLP` or `ResidualMLP` for vectors, a `ConvNet`
-            for images).
-        mask: "half" cuts the last axis (columns or channels), "checkerboard" the pixels.
-        swap: Which part conditions.
-        bins: Of each spline.
+        conditioner: Network that predicts the parameters of the splines (an `MLP` or `ResidualMLP` for
+            vectors, a `ConvNet` for images).
+        mask: "half" splits the last axis (columns or channels), "checkerboard" the pixels.
+        swap: False conditions on the first half (or the black pixels), True on the second (or the white).
+        bins: Number of bins of each spline.
         bound: The splines act in ``[-bound, bound]``; outside they are the identity.
-        identity_spline: Whether the conditioning part gets splines of its own.
+        identity_spline: Whether the conditioning part gets its own splines.
 
     Raises:
         ValueError: If there are fewer than two bins, or the bound is not positive.

@@ -1,4 +1,4 @@
-"""Steps: what layers of K small maps have in common, parameters learned directly or set by a context."""
+"""Steps: the base class of layers of K small maps with learned or context-dependent parameters."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from flowzoo.layers.conditioned import ConditionedLayer
 
 
 class Steps(ConditionedLayer):
-    """K maps of vectors, one after the other, whose parameters are few: `Planar` and `Radial`.
+    """K maps of vectors, one after the other, with few parameters each: `Planar` and `Radial`.
 
-    All steps share a weight for each kind of parameter, and one conditioner: at few dimensions, calls cost
-    more than the work. A subclass writes `parameter_weights` and `bijector`.
+    All steps share one weight per kind of parameter, and one conditioner: in few dimensions, calls cost
+    more than the arithmetic. A subclass implements `parameter_weights` and `bijector`.
 
     Args:
         steps: K, the number of maps.
-        closed: Which direction is the paper's formula: "inverse" (data to latent) or "forward".
-        conditioner: With a context, and only then: the network from the context to what is added to every
-            parameter of every step. It starts at zero.
+        closed: The direction that the paper's formula computes: "inverse" (data to latent) or "forward".
+        conditioner: Network from the context to an offset of every parameter of every step, which starts at
+            zero. Required with a context, and refused without one.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Steps(ConditionedLayer):
         self.closed = closed
 
     def parameter_weights(self, size: int) -> dict[str, tuple[int, keras.initializers.Initializer]]:
-        """Width of one step's part, and initializer, of each weight, for vectors of `size`."""
+        """For each weight by name: its width per step and its initializer, for vectors of length `size`."""
         raise NotImplementedError
 
     def create_weights(self, event_shape, context_shape):
@@ -46,7 +46,7 @@ class Steps(ConditionedLayer):
             have, lack = (
                 ("context", "conditioner") if self.conditioner is None else ("conditioner", "context")
             )
-            raise ValueError(f"{kind} takes a conditioner with a context; it has a {have} and no {lack}.")
+            raise ValueError(f"{kind} takes a conditioner and a context, or neither; it has a {have} and no {lack}.")
         parts = self.parameter_weights(event_shape[0])
         self._widths = [width for width, _ in parts.values()]
         self._weights_of_steps = [

@@ -221,7 +221,7 @@ def _build(
 
 
 def _base(base):
-    """A base by name, the one that was given, or one as it is written in a preset."""
+    """The base, from its name, from an instance, or from its configuration in a preset."""
     import keras
 
     from flowzoo import bases
@@ -236,7 +236,7 @@ def _base(base):
                 f"dtype={policy.name!r}."
             )
         if base.built:
-            raise ValueError("The base belongs to another flow: make a new one for each.")
+            raise ValueError("The base belongs to another flow: make a new base for each flow.")
         return base
     if not isinstance(base, str) or base not in _BASES:
         raise ValueError(

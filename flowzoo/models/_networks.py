@@ -1,4 +1,4 @@
-"""Conditioners as architectures spell them: `hidden_units` and `residual` for vectors."""
+"""Conditioners for vectors from the options of architectures: `hidden_units` and `residual`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flowzoo import conditioners
 def vector_network(
     hidden_units: Sequence[int], residual: bool = False, **network: Any
 ) -> conditioners.Conditioner:
-    """An `MLP`, or a `ResidualMLP` with the same spelling as `MADE`.
+    """An `MLP`, or a `ResidualMLP` with the same arguments as `MADE`.
 
     Args:
         hidden_units: Widths of the hidden layers. A residual network takes an odd number of equal widths: the

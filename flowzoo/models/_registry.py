@@ -26,7 +26,7 @@ Upgrade = Callable[[dict[str, Any], "str | None"], dict[str, Any]]
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What is known of an architecture without building it.
+    """What is known about an architecture without building it.
 
     Attributes:
         name: Registry name.
@@ -92,7 +92,7 @@ def register_model(
     """Registers a function that builds an architecture's layers.
 
     The function takes ``(event_shape, context_shape, **options)`` and returns flow layers, data side
-    first. Its keyword-only arguments with their defaults are the architecture's options, the first
+    first. Its keyword-only arguments with their defaults are the architecture's options; the first
     line of its docstring is the summary. `create_model` puts preprocessing and a base around the layers.
 
     Args:
@@ -149,7 +149,7 @@ def register_model(
 
 
 def unregister_model(name: str) -> None:
-    """Takes a name out of the registry (for tests and notebooks)."""
+    """Removes a name from the registry (for tests and notebooks)."""
     del _ENTRIES[name]
 
 

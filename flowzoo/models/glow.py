@@ -56,34 +56,34 @@ def glow(
         event_shape: ``(H, W, C)`` with H and W divisible by ``2**levels``, or ``(D,)`` with D >= 2.
         context_shape: ``(size,)`` or None.
         steps: Steps of actnorm, linear map and coupling: in each level, or on a vector.
-        levels: Images: number of squeezes; half of the channels leaves between two of them.
+        levels: Images: number of squeezes; half of the channels is factored out between two of them.
         coupling: "affine", "additive" (volume preserving) or "spline" (rational-quadratic, as in the
             neural spline flows of Durkan et al. 2019).
         channels: Images: width of each conditioner (512 in the paper).
         hidden_units: Vectors: widths of each conditioner's hidden layers.
-        residual: Residual conditioners instead of plain ones: blocks of 3x3 and 1x1 convolutions, or on
-            vectors an odd number of equal widths, one for the first layer and two for each block.
+        residual: Whether conditioners are residual: blocks of 3x3 and 1x1 convolutions for images; for vectors
+            an odd number of equal widths, one for the first layer and two for each block.
         blocks: Images: blocks of each conditioner. One plain block gives the paper's network.
         activation: Activation of the conditioners.
         scale_bound: Bound of the log-scales of affine couplings and priors. Every step mixes all columns, so
-            an outlier can grow in each of them: ten steps at 3 overflowed in the first updates on
-            heavy-tailed data, where at 2 they fitted as well and did not.
+            an outlier can grow in each step: on heavy-tailed data, ten steps with bound 3 overflowed in the
+            first updates; with bound 2 they did not, and fitted as well.
         bins: Number of bins of the splines.
         bound: The splines act in ``[-bound, bound]``; outside they are the identity.
         dropout: Dropout rate in the conditioners.
-        seed: Seed of the random rotations that the linear maps start as.
+        seed: Seed of the initial random rotations of the linear maps.
 
     Returns:
         Flow layers, data side first.
 
     Raises:
         ValueError: On an unknown coupling, widths that do not make a residual network, or a height or width
-            that does not divide.
+            that is not divisible.
     """
     if coupling not in _COUPLINGS:
         raise ValueError(f"coupling must be one of {_COUPLINGS}; got {coupling!r}.")
     if not scale_bound > 0:
-        raise ValueError(f"scale_bound must be > 0; got {scale_bound}. For NICE, take coupling='additive'.")
+        raise ValueError(f"scale_bound must be > 0; got {scale_bound}. For NICE, use coupling='additive'.")
     is_image = len(event_shape) == 3
     network: dict[str, Any] = {"activation": activation, "dropout": dropout}
 
@@ -94,7 +94,7 @@ def glow(
 
     def coupling_layer():
         if coupling == "spline":
-            # The half that a coupling leaves alone gets splines of its own on vectors only, as in NSF.
+            # Only on vectors does the conditioning half get its own splines, as in NSF.
             return layers.SplineCoupling(conditioner(), bins=bins, bound=bound, identity_spline=not is_image)
         return layers.AffineCoupling(conditioner(), scale_bound=scale_bound if coupling == "affine" else 0.0)
 
@@ -110,8 +110,8 @@ def glow(
     _check_size(event_shape, levels)
     scales = [[layers.Squeeze(), *level(index)] for index in range(levels)]
     for scale in scales[:-1]:
-        # The half that leaves is normal given the half that stays: an affine coupling, whose latents are
-        # standard normal. So one temperature scales the noise of all levels.
+        # The half that is factored out is normal given the half that goes on: an affine coupling, whose
+        # latents are standard normal. So one temperature scales the noise of all levels.
         prior = conditioners.ConvNet(channels, 0, activation)
         scale.append(layers.AffineCoupling(prior, scale_bound=scale_bound))
     scales[-1].append(layers.LearnedPrior(scale_bound))

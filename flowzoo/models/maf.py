@@ -31,14 +31,15 @@ def maf(
     inverse: str = "incremental",
     seed: int = 0,
 ):
-    """Affine autoregressive layers whose densities take one pass; samples about as long.
+    """Affine autoregressive layers whose densities take one pass; samples take about as long.
 
     Args:
-        event_shape: ``(D,)``, or ``(H, W, C)``, whose pixels are one vector.
+        event_shape: ``(D,)``, or ``(H, W, C)``, flattened to a vector.
         context_shape: ``(size,)`` or None.
         steps: Number of autoregressive layers.
         hidden_units: Widths of each MADE's hidden layers.
-        residual: ResMADE, of an odd number of equal widths: one for the first layer and two for each block.
+        residual: Whether MADEs are residual (ResMADE), with an odd number of equal widths: one for the first
+            layer and two for each block.
         activation: Activation of the MADEs.
         dropout: Dropout rate in the MADEs.
         order: Order of the columns from step to step: "natural" (the same), "reversed" or "random".
@@ -84,16 +85,17 @@ def iaf(
     inverse: str = "incremental",
     seed: int = 0,
 ):
-    """Affine autoregressive layers whose samples take one pass; densities of data about as long.
+    """Affine autoregressive layers whose samples take one pass; densities of data take about as long.
 
     It has no dropout: densities of data do not run its networks in a single pass.
 
     Args:
-        event_shape: ``(D,)``, or ``(H, W, C)``, whose pixels are one vector.
+        event_shape: ``(D,)``, or ``(H, W, C)``, flattened to a vector.
         context_shape: ``(size,)`` or None.
         steps: Number of autoregressive layers.
         hidden_units: Widths of each MADE's hidden layers.
-        residual: ResMADE, of an odd number of equal widths: one for the first layer and two for each block.
+        residual: Whether MADEs are residual (ResMADE), with an odd number of equal widths: one for the first
+            layer and two for each block.
         activation: Activation of the MADEs.
         order: Order of the columns from step to step: "natural" (the same), "reversed" or "random".
         linear: "lu" puts an LU-linear layer between steps (Durkan et al. 2019).

@@ -42,8 +42,8 @@ def nice(
         context_shape: ``(size,)`` or None.
         steps: Vectors: number of couplings (the paper has 4).
         hidden_units: Vectors: widths of each conditioner's hidden layers.
-        residual: Vectors: residual conditioners, of an odd number of equal widths: one for the first layer
-            and two for each block.
+        residual: Vectors: whether conditioners are residual, with an odd number of equal widths: one for the
+            first layer and two for each block.
         permutation: Vectors: "alternate" (halves take turns), "reverse" or "random" between couplings.
         levels: Images: number of squeezes.
         channels: Images: width of each conditioner.

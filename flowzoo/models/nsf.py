@@ -47,21 +47,21 @@ def nsf(
     """Rational-quadratic splines, coupling or autoregressive, with LU-linear layers between.
 
     Args:
-        event_shape: ``(D,)``, with D >= 2 for couplings, or ``(H, W, C)``, whose pixels are one vector.
+        event_shape: ``(D,)``, with D >= 2 for couplings, or ``(H, W, C)``, flattened to a vector.
         context_shape: ``(size,)`` or None.
         steps: Number of couplings or autoregressive layers (10 in the paper).
         hidden_units: Widths of each conditioner's hidden layers.
-        residual: Residual conditioners, of an odd number of equal widths: one for the first layer and two for
-            each block (2 blocks in the paper).
+        residual: Whether conditioners are residual, with an odd number of equal widths: one for the first layer
+            and two for each block (2 blocks in the paper).
         bins: Number of bins of the splines.
-        bound: The splines act in ``[-bound, bound]``, in units of what the layer before gives: standard
-            deviations of the data at the first step. Outside they are the identity.
+        bound: The splines act in ``[-bound, bound]``, in units of their inputs: at the first step,
+            standard deviations of the data. Outside they are the identity.
         linear: What mixes the columns: "lu" (a random permutation and a learned linear map before each
             step, a linear map after the last), "permutation", or "none": halves take turns in couplings,
             and autoregressive layers keep one order of the columns.
-        autoregressive: RQ-NSF (AR) of the paper, each column's spline set by the columns before it, instead
-            of couplings, RQ-NSF (C). Samples take about as long as densities.
-        identity_spline: Couplings: whether the half that conditions gets splines of its own.
+        autoregressive: True for RQ-NSF (AR) of the paper, where the columns before a column set its spline;
+            False for couplings, RQ-NSF (C). Samples take about as long as densities.
+        identity_spline: Couplings: whether the conditioning half gets its own splines.
         activation: Activation of the conditioners.
         dropout: Dropout rate in the conditioners.
         seed: Seed of the random permutations.
@@ -98,7 +98,7 @@ def _mix(columns, linear, step, seed):
     """The layers before a step."""
     mixing = []
     if linear != "none" and step > 0:
-        # For two columns a random order is the identity half of the time; the halves would not change.
+        # With two columns a random order is the identity half of the time, and the halves would not change.
         order = "reverse" if columns == 2 else random.permutation(seed, columns)
         mixing.append(layers.Permute(order))
     return [*mixing, layers.LULinear()] if linear == "lu" else mixing

@@ -22,17 +22,17 @@ def planar(
 ):
     """Steps that bend space along one direction each; few parameters, both directions exact.
 
-    Densities of data are a formula; a sample solves one scalar equation in each step (about
-    a dozen tanhs), or the other way round with ``closed="forward"``.
+    A density of data takes one formula per step; a sample solves one scalar equation per step (about a dozen
+    tanhs). With ``closed="forward"`` it is the other way round.
 
     Args:
         event_shape: ``(D,)``.
         context_shape: ``(size,)`` or None.
         steps: Number of planar maps.
-        closed: Which direction is the formula: "inverse" (data to latent: to be fitted to data) or "forward"
-            (latent to data: to be fitted to an unnormalised density by reverse KL).
-        hidden_units: With a context: widths of the network that moves the parameters of all steps.
-        activation: Of that network.
+        closed: The direction that the formula computes: "inverse" (data to latent, to fit data) or "forward"
+            (latent to data, to fit an unnormalised density by reverse KL).
+        hidden_units: With a context: widths of the network that predicts offsets of all parameters.
+        activation: Activation of that network.
 
     Returns:
         Flow layers, data side first.

@@ -26,10 +26,10 @@ def radial(
         event_shape: ``(D,)``.
         context_shape: ``(size,)`` or None.
         steps: Number of radial maps.
-        closed: Which direction is the paper's formula: "inverse" (data to latent) or "forward". The two are
-            different families of densities; neither direction is slow.
-        hidden_units: With a context: widths of the network that moves the parameters of all steps.
-        activation: Of that network.
+        closed: The direction that the paper's formula computes: "inverse" (data to latent) or "forward". The
+            two are different families of densities; neither direction is slow.
+        hidden_units: With a context: widths of the network that predicts offsets of all parameters.
+        activation: Activation of that network.
 
     Returns:
         Flow layers, data side first.

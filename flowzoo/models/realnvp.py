@@ -45,8 +45,8 @@ def realnvp(
         context_shape: ``(size,)`` or None.
         steps: Vectors: number of couplings.
         hidden_units: Vectors: widths of each conditioner's hidden layers.
-        residual: Vectors: residual conditioners, of an odd number of equal widths: one for the first layer
-            and two for each block.
+        residual: Vectors: whether conditioners are residual, with an odd number of equal widths: one for the
+            first layer and two for each block.
         permutation: Vectors: "alternate" (halves take turns), "reverse" or "random" between couplings.
         levels: Images: number of squeezes.
         channels: Images: width of each conditioner.
@@ -101,7 +101,7 @@ def _multiscale(event_shape, levels, step):
         return [layer for i in range(count) for layer in step(mask, i % 2 == 1)]
 
     scales = [[*couplings("checkerboard", 3), layers.Squeeze(), *couplings("half", 3)] for _ in range(levels)]
-    # The last scale has four more; a grid of odd size has no checkerboard, so channels take turns.
+    # The last scale has four more couplings; a grid of odd size has no checkerboard, so channels take turns.
     even = (height // 2**levels) % 2 == 0 and (width // 2**levels) % 2 == 0
     scales[-1] += couplings("checkerboard" if even else "half", 4)
     return [layers.MultiScale(scales)]

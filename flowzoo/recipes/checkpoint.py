@@ -21,9 +21,9 @@ LAST, BEST, STATE = "last.weights.h5", "best.npz", "state.json"
 class Checkpoint(keras.callbacks.Callback):
     """Saves the weights (last, and best on validation), the optimizer and the history.
 
-    A checkpoint is written under a temporary name and renamed to ``directory/<epochs done>/``. Only then is the
-    previous one removed, so a numbered directory is always complete. The callback must come before callbacks
-    that change the weights at the end of an epoch.
+    A checkpoint is written under a temporary name and renamed to ``directory/<epochs done>/``. Only then is
+    the previous one removed, so a numbered directory is always complete. The callback must come before
+    callbacks that change the weights at the end of an epoch.
 
     Args:
         directory: Directory of the checkpoints.
@@ -95,7 +95,7 @@ class Checkpoint(keras.callbacks.Callback):
         except OSError as error:
             raise OSError(
                 f"The checkpoint of epoch {epoch + 1} could not be written to {self._directory}: {error}. "
-                "The previous one is intact: free disk space and run the same command again to resume from it."
+                "The previous one is intact: free disk space and run the same command again to resume."
             ) from error
         if self.is_finished_early:
             self.model.stop_training = True

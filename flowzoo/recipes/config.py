@@ -83,8 +83,8 @@ class TrainingConfig(_Section):
         clip_norm: Upper bound of the global gradient norm; null for none.
         weight_decay: Weight decay of adamw.
         l2: Factor of the penalty on the conditioners' squared kernels, which is added to the loss.
-        noise: Standard deviation of the Gaussian noise that is added to the standardised training rows at each
-            step: 0.05 is a twentieth of a column's standard deviation.
+        noise: Standard deviation of the Gaussian noise that is added to the standardised training rows at
+            each step: 0.05 is a twentieth of a column's standard deviation.
         ema: Momentum of the moving average of the weights. The average is evaluated and saved. null for none.
         patience: Epochs without a better validation metric before training stops; null for none.
         jit_compile: "auto", true or false.

@@ -141,8 +141,8 @@ def _reason(message: str) -> str:
 def _check_tf_config(text: str | None) -> None:
     if not text:
         raise ValueError(
-            "--strategy multi_worker needs TF_CONFIG in the environment, which lists the workers and the index "
-            f"of this one: {_EXAMPLE}. For several GPUs of one machine, use --strategy mirrored."
+            "--strategy multi_worker needs TF_CONFIG in the environment, which lists the workers and the "
+            f"index of this one: {_EXAMPLE}. For several GPUs of one machine, use --strategy mirrored."
         )
     try:
         content = json.loads(text)

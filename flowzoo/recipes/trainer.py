@@ -57,8 +57,8 @@ def train(
             arguments and a directory that all can read; worker 0 writes it.
 
     Returns:
-        The content of ``metrics.json``: test metrics with standard errors, parameters, seconds; versions of the
-        software, and flowzoo's commit if it runs from a checkout.
+        The content of ``metrics.json``: test metrics with standard errors, parameters, seconds, versions of
+        the software, and flowzoo's commit if it runs from a checkout.
 
     Raises:
         ValueError: If data or options cannot work; before the first step.
@@ -175,7 +175,7 @@ def load_part(
     data_dir: str | os.PathLike | None = None,
     download: bool = True,
 ) -> tf.data.Dataset | None:
-    """The "train", "validation" or "test" rows of a recipe in the flow's input format; None without that split."""
+    """The "train", "validation" or "test" rows of a recipe as inputs of the flow; None without that split."""
     split = getattr(config.data, part)
     if split is None:
         return None

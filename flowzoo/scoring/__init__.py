@@ -1,1 +1,1 @@
-"""Rows scored on a distributed engine, by an exported flow."""
+"""Scores rows on a distributed engine with an exported flow."""

@@ -1,4 +1,4 @@
-"""Score: densities of rows in an Apache Beam pipeline, by an exported SavedModel. Extra: flowzoo[beam]."""
+"""Score: scores rows in an Apache Beam pipeline with an exported SavedModel. Needs flowzoo[beam]."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ except ImportError as error:
 from flowzoo.storage.versions import version_numbers
 from flowzoo.utils.validation import check_context_presence, check_event_shape
 
-# Rows at a time. More gain nothing: by then a call costs little beside the rows.
+# Rows per call. More gain nothing: at this size a call costs little compared with the rows.
 _BATCH = 1024
 
 
 class Score(beam.PTransform):
     """Pairs each element with its scores: ``(element, {"log_prob": nats, "valid": bool, ...})``.
 
-    The scores are those of `Flow.score`: for images ``bits_per_dim`` too; a row with missing or infinite
+    The scores are those of `Flow.score`, for images with ``bits_per_dim``. A row with missing or infinite
     values is not valid. Each worker process loads the model once, and needs TensorFlow but not Keras.
 
     Args:
-        model_dir: What `Flow.export` wrote: a model's base directory, whose newest version is taken, or one
-            version's. Every worker must see it: a shared disk, or a URL that TensorFlow reads (``gs://``).
-        columns: Where elements are mappings (of `ReadFromParquet`, say): the columns of a row, in order.
-            Without, an element is a row: numbers of the flow's event shape.
-        context_columns: Of a conditional flow and mappings: the columns of the context. Without `columns` an
-            element is a pair (row, context) then.
+        model_dir: Directory that `Flow.export` wrote: a model's base directory for its newest version, or the
+            directory of one version. Every worker must see it: use a shared disk, or a URL that TensorFlow
+            reads (``gs://``).
+        columns: Columns of a row, in order, if elements are mappings (from `ReadFromParquet`, for example).
+            By default, an element is a row: numbers of the flow's event shape.
+        context_columns: Columns of the context, for mappings and a conditional flow. Without `columns`, the
+            elements of a conditional flow are pairs (row, context).
 
     Example:
         >>> import tempfile, flowzoo
@@ -56,7 +57,7 @@ class Score(beam.PTransform):
     ):
         super().__init__()
         if context_columns is not None and columns is None:
-            raise ValueError("context_columns are of mappings: name the columns of the row too, columns=.")
+            raise ValueError("context_columns needs mappings: name the columns of the row too, columns=.")
         self._handler = _Flow(
             os.fspath(model_dir),
             None if columns is None else list(columns),
@@ -64,19 +65,19 @@ class Score(beam.PTransform):
         )
 
     def expand(self, rows: PCollection) -> PCollection:
-        """The pairs."""
+        """The pairs of elements and scores."""
         return rows | RunInference(self._handler)
 
 
 class _Flow(ModelHandler):
-    """Loads and runs the model on a worker; until then it is three plain values."""
+    """Loads and runs the model on a worker; before that, it holds only three plain values."""
 
     def __init__(self, model_dir: str, columns: list[str] | None, context_columns: list[str] | None):
         super().__init__()
         self._model_dir, self._columns, self._context_columns = model_dir, columns, context_columns
 
     def load_model(self) -> Any:
-        """The signature ``score``, with the model that must live as long."""
+        """The model with its signature ``score``."""
         import tensorflow as tf
 
         return _Model(tf.saved_model.load(_version_directory(self._model_dir)))
@@ -84,7 +85,7 @@ class _Flow(ModelHandler):
     def run_inference(
         self, batch: Sequence[Any], model: _Model, inference_args: dict[str, Any] | None = None
     ) -> Iterable[tuple[Any, dict[str, Any]]]:
-        """The pairs of a batch."""
+        """The pairs of elements and scores of a batch."""
         if self._columns is None:
             pairs = [element if model.is_conditional else (element, None) for element in batch]
             rows, contexts = [list(part) for part in zip(*pairs, strict=True)]
@@ -98,11 +99,11 @@ class _Flow(ModelHandler):
         ]
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
-        """Beam's: how many elements make a batch."""
+        """The number of elements of a batch, for Beam."""
         return {"min_batch_size": 1, "max_batch_size": _BATCH}
 
     def get_metrics_namespace(self) -> str:
-        """Beam's: where the counts and latencies are found."""
+        """The namespace of Beam's counts and latencies."""
         return "flowzoo"
 
 
@@ -110,11 +111,11 @@ class _Model:
     """A loaded SavedModel.
 
     Args:
-        loaded: What TensorFlow loaded.
+        loaded: Object that TensorFlow loaded.
     """
 
     def __init__(self, loaded: Any):
-        self._loaded = loaded  # The signature alone would let the weights go.
+        self._loaded = loaded  # Kept, because the signature alone does not keep the weights alive.
         self._score = loaded.signatures["score"]
         self._specs = self._score.structured_input_signature[1]
 
@@ -124,7 +125,7 @@ class _Model:
         return "context" in self._specs
 
     def score(self, rows: list, contexts: list | None) -> dict[str, list]:
-        """Columns of scores, as Python's numbers."""
+        """Columns of scores, as Python numbers."""
         context_shape = tuple(self._specs["context"].shape[1:]) if self.is_conditional else None
         check_context_presence(contexts is not None, context_shape)
         inputs = {"x": self._tensor("x", rows)}
@@ -150,7 +151,7 @@ def _picked(element: Mapping[str, Any], columns: Sequence[str]) -> list:
 
 
 def _version_directory(model_dir: str) -> str:
-    """The directory itself, if it holds a SavedModel, or its newest version."""
+    """The directory itself if it holds a SavedModel, else its newest version."""
     import tensorflow as tf
 
     exists = tf.io.gfile.exists

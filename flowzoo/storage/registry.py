@@ -116,7 +116,9 @@ def _entry(item: Any, where: str) -> Entry:
     architecture, stamps = item.get("architecture"), item["files"]
     strangers = set(stamps) - set(FILES)
     if strangers:
-        raise ValueError(f"{where}: {name} lists {min(strangers)!r}, which is not a file of a preset; refused.")
+        raise ValueError(
+            f"{where}: {name} lists {min(strangers)!r}, which is not a file of a preset; refused."
+        )
     whole = set(NEEDED) <= set(stamps) and all(map(_is_stamp, stamps.values()))
     if not whole or not isinstance(architecture, str):
         raise ValueError(f"{where}: the entry of {name} is incomplete; the file is damaged.")

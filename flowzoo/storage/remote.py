@@ -149,7 +149,7 @@ def _append(url: str, partial: Path, stamp: Stamp) -> str | None:
 
 
 def _blocks(url: str, start: int, end: int) -> Iterator[Any]:
-    """Yields the offset of a stream (`start`, or 0 if the server does not support ranges), then its blocks."""
+    """Yields the offset of a stream (`start`, or 0 if the server supports no ranges), then its blocks."""
     with _open(url, start) as (stream, begin):
         yield begin
         left = end - begin
@@ -160,7 +160,7 @@ def _blocks(url: str, start: int, end: int) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _open(url: str, start: int) -> Iterator[tuple[IO[bytes], int]]:
-    """Opens a stream at byte `start`, or at 0 if the server does not support ranges; yields it and its offset.
+    """Opens a stream at byte `start`, or at 0 if the server supports no ranges; yields it and its offset.
 
     Every failure is an OSError.
     """

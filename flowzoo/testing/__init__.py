@@ -1,12 +1,12 @@
-"""Checks of what every flow promises, for whoever registers one; plain functions, no pytest needed.
+"""Checks of what every registered flow promises, as plain functions that do not need pytest.
 
     from flowzoo.testing import check_promises
 
     def test_my_flow():
         check_promises("my_flow", event_shape=(2,), context_shape=(3,), layers=2)
 
-Every check raises an `AssertionError` that says what was promised and what came. Choose small
-options: the checks trace and compile each flow several times.
+Every check raises an `AssertionError` that says what was promised and what came. Choose small options,
+because the checks trace and compile each flow several times.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ DENSITY_CHECKS = (check_density, check_samples)
 def check_promises(
     name: str, event_shape: Sequence[int], context_shape: Sequence[int] | None = None, **options: Any
 ) -> None:
-    """Everything that a flow of the zoo promises, for one registered architecture.
+    """Checks everything that a flow of the zoo promises, for one registered architecture.
 
-    Call it for vectors and for images, with and without a context, whatever the architecture takes.
-    For ``event_shape=(2,)`` the density is integrated as well, and compared with samples.
+    Call it for each case that the architecture supports: vectors, images, with and without a context.
+    For ``event_shape=(2,)`` it also integrates the density and compares it with samples.
 
     Args:
-        name: Registry name.
-        event_shape: ``(D,)`` or ``(H, W, C)``; small.
+        name: Name in the registry.
+        event_shape: ``(D,)`` or ``(H, W, C)``, with small sizes.
         context_shape: ``(size,)`` or None.
-        **options: As in `create_model`; small.
+        **options: Options of `create_model` that make a small flow.
 
     Raises:
-        AssertionError: With the first promise that is broken.
+        AssertionError: On the first broken promise.
     """
     check_near_identity(make_new_flow(name, event_shape, context_shape, **options))
     wide = make_flow(name, event_shape, context_shape, dtype="float64", **options)

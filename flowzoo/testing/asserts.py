@@ -1,4 +1,4 @@
-"""What the checks assert, with messages that say what was promised and what came."""
+"""Assertions of the checks, with messages that say what was promised and what came."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import tensorflow as tf
 
 from flowzoo.testing.flows import points
 
-# Between runtimes: relative to the largest value.
+# Tolerance between runtimes, relative to the largest value.
 AGREEMENT = {"float64": 1e-10, "float32": 1e-4}
 
 
 def assert_close(got, wanted, tolerance, what, relative=True):
-    """Raises unless the largest difference, of the largest value, is within the tolerance."""
+    """Raises if the largest difference, relative to the largest value, exceeds the tolerance."""
     got, wanted = np.asarray(got, np.float64), np.asarray(wanted, np.float64)
     assert got.shape == wanted.shape, f"{what}: shape {got.shape}, wanted {wanted.shape}"
     if not wanted.size:
@@ -25,7 +25,7 @@ def assert_close(got, wanted, tolerance, what, relative=True):
 
 
 def assert_same_flow(got, wanted, where):
-    """Raises unless both have the same weights and give the same numbers."""
+    """Raises unless both flows have the same weights and the same outputs."""
     x, z, context = points(wanted, 4)
     assert type(got) is type(wanted)
     for one, other in zip(got.get_weights(), wanted.get_weights(), strict=True):
@@ -36,7 +36,7 @@ def assert_same_flow(got, wanted, where):
 
 
 def assert_refuses(function, arguments, words):
-    """Raises unless the call ends in a ValueError that says all of the words."""
+    """Raises unless the call raises a ValueError whose message contains all of the words."""
     name = function.__name__
     message = None
     with contextlib.suppress(tf.errors.InvalidArgumentError):
@@ -44,11 +44,11 @@ def assert_refuses(function, arguments, words):
             function(*arguments)
         except ValueError as error:
             message = str(error)
-    assert message is not None, f"{name} raised no ValueError, wanted one about {words}"
+    assert message is not None, f"{name} raised no ValueError, wanted one that says {words}"
     for word in words:
         assert word in message, f"{name}: the message {message!r} does not say {word!r}"
 
 
 def show(*shape):
-    """A shape as messages write it."""
+    """A shape as error messages show it."""
     return "(" + ", ".join(str(size) for size in shape) + ")"

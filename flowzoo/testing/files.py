@@ -1,4 +1,4 @@
-"""Promises about files: `.keras`, presets, SavedModel, ONNX."""
+"""Checks of files: `.keras`, presets, SavedModel, ONNX."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from flowzoo.testing.flows import points, raw_rows
 
 
 def check_saving(flow: Flow) -> None:
-    """A `.keras` file and a preset give back the same weights, densities and samples, to the last bit."""
+    """A `.keras` file and a preset restore the same weights, densities and samples, bit for bit."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "flow.keras"
         flow.save(path)
@@ -70,7 +70,7 @@ def _check_signatures(flow, signatures):
 
 
 def check_onnx(flow: Flow) -> None:
-    """The ONNX graphs take any number of rows; one seed gives Keras's sample. Skipped without onnxruntime."""
+    """ONNX graphs take any number of rows and agree with Keras. Skipped without onnxruntime."""
     try:
         import onnxruntime
     except ImportError:

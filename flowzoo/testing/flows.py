@@ -1,4 +1,4 @@
-"""The small flows, rows and contexts that the checks run on."""
+"""Small flows, rows and contexts for the checks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from flowzoo.flow import Flow
 from flowzoo.models._factory import create_model, event_kind
 from flowzoo.models._registry import model_info
 
-# Of these a small flow takes the options that its architecture has.
+# A small flow takes those of these options that its architecture has.
 _SMALL = {
     "layers": 2,
     "steps": 2,
@@ -48,16 +48,16 @@ def make_flow(
     seed: int = 0,
     **options: Any,
 ) -> Flow:
-    """A small flow away from the identity: adapted to raw data, then moved by noise on every weight.
+    """A small flow that is not the identity: adapted to raw data, with noise added to its weights.
 
     Args:
         name: Registry name.
         event_shape: ``(D,)`` or ``(H, W, C)``.
         context_shape: ``(size,)`` or None.
         dtype: "float64" or "float32".
-        noise: Standard deviation of what is added to each trainable weight.
-        seed: Of the weights, the data and the noise.
-        **options: As in `create_model`.
+        noise: Standard deviation of the noise added to each trainable weight.
+        seed: Seed of the weights, the data and the noise.
+        **options: Options of `create_model`.
     """
     keras.utils.set_random_seed(seed)
     flow = create_model(name, event_shape, context_shape, dtype=dtype, **options)
@@ -69,21 +69,21 @@ def make_flow(
 def make_new_flow(
     name: str, event_shape: Sequence[int], context_shape: Sequence[int] | None = None, **options: Any
 ) -> Flow:
-    """A new flow without preprocessing, as `check_near_identity` takes it."""
+    """A new flow without preprocessing, for `check_near_identity`."""
     keras.utils.set_random_seed(0)
     own = {"preprocessing": "none", "dequantize": None, "base": "normal", "dtype": "float64"}
     return create_model(name, event_shape, context_shape, **{**options, **own})
 
 
 def perturb(layer: keras.layers.Layer, noise: float = 0.1, seed: int = 0) -> None:
-    """Adds seeded normal noise to every trainable weight, so that nothing hides behind a zero start."""
+    """Adds seeded normal noise to every trainable weight, so that zero initial values hide no error."""
     generator = np.random.default_rng(seed)
     for weight in layer.trainable_weights:
         weight.assign(weight.numpy() + noise * generator.standard_normal(weight.shape))
 
 
 def raw_rows(flow: Flow, count: int, seed: int = 0) -> np.ndarray:
-    """Rows in raw units that the flow's preprocessing takes: pixels, whole numbers, or any numbers."""
+    """Rows in raw units that suit the flow's preprocessing: pixels, whole numbers, or real numbers."""
     generator = np.random.default_rng(seed)
     shape = (count, *flow.event_shape)
     if flow.density.support is not None:
@@ -95,14 +95,14 @@ def raw_rows(flow: Flow, count: int, seed: int = 0) -> np.ndarray:
 
 
 def contexts(flow: Flow, count: int, seed: int = 0) -> np.ndarray | None:
-    """Contexts for so many rows, or None for an unconditional flow."""
+    """Contexts for this many rows, or None for an unconditional flow."""
     if flow.context_shape is None:
         return None
     return np.random.default_rng(seed + 1).normal(size=(count, *flow.context_shape))
 
 
 def points(flow, count=8):
-    """Raw rows spread over their steps, latents of the base, and contexts, as tensors."""
+    """Dequantized raw rows, latents of the base, and contexts, as tensors."""
     dtype = flow.variable_dtype
     x = flow.density.dequantize(tf.constant(raw_rows(flow, count, seed=3), dtype))
     context = contexts(flow, count, seed=3)
@@ -112,7 +112,7 @@ def points(flow, count=8):
 
 
 def draw(flow, count):
-    """Samples under one context, and that context for each of them."""
+    """Samples under one context, and that context repeated for each of them."""
     context = None
     if flow.context_shape is not None:
         context = tf.repeat(tf.constant(contexts(flow, 1), flow.variable_dtype), count, axis=0)

@@ -1,4 +1,4 @@
-"""Promises about the mathematics: inverses, log-dets, densities, gradients."""
+"""Checks of the mathematics: inverses, log-dets, densities, gradients."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _LOG_DET_TOLERANCE = {"float64": 1e-8, "float32": 1e-2}
 def check_bijector(
     bijector: bijectors.FusedBijector, z: Any, *, inverse_tolerance=None, log_det_tolerance=None
 ) -> None:
-    """A bijector inverts itself both ways, and both its log-dets are the Jacobians'.
+    """A bijector inverts itself in both directions, and its log-dets match the autodiff Jacobians.
 
     Args:
-        bijector: A fused one, without batch parameters.
-        z: Latents ``[N, *latent_shape]``, well inside of the domain.
-        inverse_tolerance: Of the round trips; 1e-9 in float64, 1e-4 in float32 by default.
-        log_det_tolerance: Of the log-dets; 1e-8 in float64, 1e-2 in float32 by default.
+        bijector: A fused bijector without batch parameters.
+        z: Latents ``[N, *latent_shape]``, well inside the domain.
+        inverse_tolerance: Tolerance of the round trips; 1e-9 in float64, 1e-4 in float32 by default.
+        log_det_tolerance: Tolerance of the log-dets; 1e-8 in float64, 1e-2 in float32 by default.
     """
     dtype = bijector.dtype.name
     z = tf.convert_to_tensor(z, bijector.dtype)
@@ -48,10 +48,10 @@ def check_bijector(
 
 
 def log_det_by_autodiff(function: Callable, rows: tf.Tensor, context: tf.Tensor | None = None) -> np.ndarray:
-    """``log|det dy/dx|`` ``[N]`` of a map of rows ``y = function(x)`` or ``function(x, context)``.
+    """``log|det dy/dx|`` ``[N]`` of a map of rows, ``y = function(x)`` or ``function(x, context)``.
 
-    One backward pass: each row is repeated once for each of its outputs, which is right because a
-    row's output depends on that row alone.
+    It takes one backward pass: each row is repeated once for each of its outputs. This is valid because
+    a row's output depends on that row alone.
     """
     count, size = rows.shape[0], math.prod(rows.shape[1:])
     repeated = [tf.repeat(t, size, axis=0) for t in (rows, context) if t is not None]
@@ -70,7 +70,7 @@ def check_inverse(flow: Flow) -> None:
     whole = flow.bijector(context)
     back = whole.forward_and_log_det(whole.inverse_and_log_det(x)[0])[0]
     assert_close(back, x, tolerance, "forward(inverse(x)) is not x")
-    # Without preprocessing, whose steps (a logit of pixels, say) have a conditioning of their own.
+    # Without preprocessing: its steps, such as a logit of pixels, have their own conditioning.
     transforms = [layer.bijector(context) for layer in flow.transforms]
     chain = bijectors.Chain(transforms, flow.event_shape, dtype=flow.variable_dtype)
     back = chain.inverse_and_log_det(chain.forward_and_log_det(z)[0])[0]
@@ -78,7 +78,7 @@ def check_inverse(flow: Flow) -> None:
 
 
 def check_log_det(flow: Flow) -> None:
-    """Both log-dets of the whole flow are the log-determinants of the autodiff Jacobians."""
+    """Both log-dets of the whole flow match the autodiff Jacobians."""
     tolerance = _LOG_DET_TOLERANCE[flow.variable_dtype]
     x, _, context = points(flow, 3)
 
@@ -88,7 +88,7 @@ def check_log_det(flow: Flow) -> None:
     def inverse(x, context=None):
         return flow.bijector(context).inverse_and_log_det(x)
 
-    # Not latents of the base: preprocessing may clip what these decode to, and has no Jacobian there.
+    # Not latents of the base: preprocessing may clip their data, and has no Jacobian there.
     z = inverse(x, context)[0]
     for function, at, side in ((forward, z, "forward"), (inverse, x, "inverse")):
         wanted = log_det_by_autodiff(lambda *args, f=function: f(*args)[0], at, context)
@@ -97,14 +97,14 @@ def check_log_det(flow: Flow) -> None:
 
 
 def check_density(flow: Flow) -> None:
-    """The density of a flow on vectors of two integrates to 1, in raw units."""
+    """The density of a flow on 2-D vectors integrates to 1, in raw units."""
     _, log_density, cell = _quadrature(flow)
     total = float(np.exp(log_density).sum() * cell)
     assert abs(total - 1.0) < 1e-3, f"the density integrates to {total:.5f}, wanted 1"
 
 
 def check_samples(flow: Flow) -> None:
-    """Samples of a flow on vectors of two follow its density: both margins, and the mean log-density."""
+    """Samples of a flow on 2-D vectors follow its density: both marginals and the mean log-density."""
     grid, log_density, cell = _quadrature(flow)
     mass = np.exp(log_density) * cell
     count = 8192
@@ -112,7 +112,7 @@ def check_samples(flow: Flow) -> None:
     for axis in (0, 1):
         values = np.sort(samples[:, axis])
         margin = np.cumsum(mass.sum(1 - axis))
-        # The density sits on the cells' middles: half a cell further the margin is complete.
+        # Grid points are cell centers, so the cumulative sum holds half a cell further.
         step = grid[axis][1] - grid[axis][0]
         wanted = np.interp(values, grid[axis] + step / 2, margin)
         distance = np.abs(wanted - (np.arange(count) + 0.5) / count).max()
@@ -128,12 +128,12 @@ def check_samples(flow: Flow) -> None:
 
 
 def check_near_identity(flow: Flow) -> None:
-    """A new flow without preprocessing is near the identity, up to an order of the dimensions."""
+    """A new flow without preprocessing is near the identity, up to a permutation of the dimensions."""
     _, z, context = points(flow)
     x, log_det = flow.bijector(context).forward_and_log_det(z)
     size = math.prod(flow.event_shape)
     log_det = np.abs(log_det).max() / size
-    assert log_det < 0.05, f"a new flow's log-det is {log_det:.3f} for each dimension, wanted near 0"
+    assert log_det < 0.05, f"a new flow's log-det is {log_det:.3f} per dimension, wanted near 0"
     norms = [np.linalg.norm(np.reshape(t, [len(z), size]), axis=1) for t in (z, x)]
     stretch = np.abs(norms[1] / norms[0] - 1).max()
     assert stretch < 0.05, f"a new flow changes lengths by {stretch:.1%}, wanted near 0"
@@ -154,7 +154,7 @@ def check_gradients(flow: Flow) -> None:
 
 
 def check_context(flow: Flow) -> None:
-    """Each number of a context changes the density and the samples."""
+    """Each entry of a context changes the density and the samples."""
     if flow.context_shape is None:
         return
     x, z, context = points(flow)
@@ -166,7 +166,7 @@ def check_context(flow: Flow) -> None:
 
 
 def _quadrature(flow, size=320):
-    """A grid over twice the span of samples: its two axes, log-densities, the volume of a cell."""
+    """A grid over twice the range of samples: its two axes, the log-densities, the area of a cell."""
     samples, context = draw(flow, 2048)
     low, high = samples.min(0), samples.max(0)
     middle, reach = (low + high) / 2, high - low

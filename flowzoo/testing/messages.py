@@ -1,4 +1,4 @@
-"""Promises about messages: wrong shapes, types and values are named."""
+"""Checks of error messages: wrong shapes, types and values are named."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowzoo.testing.flows import contexts, raw_rows
 
 
 def check_messages(flow: Flow) -> None:
-    """Wrong shapes, types and values are a `ValueError` that says what came and what was wanted."""
+    """Wrong shapes, types and values raise a `ValueError` that says what came and what was wanted."""
     x, context = raw_rows(flow, 2).astype(np.float64), contexts(flow, 2)
     wanted = show("N", *flow.event_shape)
     wide, late = np.zeros((*x.shape[:-1], x.shape[-1] + 1)), x.copy()

@@ -1,4 +1,4 @@
-"""Promises about rows and runtimes: XLA, graph and eager, seeds, any number of rows, TFP."""
+"""Checks of rows and runtimes: eager, graph and XLA, seeds, any number of rows, TFP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from flowzoo.testing.flows import contexts, points
 
 
 def check_runtimes(flow: Flow) -> None:
-    """Eager, graph and XLA agree; one graph serves any number of rows, none as well."""
+    """Eager, graph and XLA agree; one graph serves any number of rows, including none."""
     x, z, context = points(flow, 5)
     for method, rows in ((flow.density.log_density, x), (flow.density.decode_rows, z)):
         arguments = [tensor for tensor in (rows, context) if tensor is not None]
@@ -33,7 +33,7 @@ def check_runtimes(flow: Flow) -> None:
 
 
 def check_rows(flow: Flow) -> None:
-    """A row's density and sample do not depend on the rows beside it, be these NaN."""
+    """A row's density and sample do not depend on the other rows, even if these are NaN."""
     x, _, context = points(flow, 6)
     seeds = tf.constant(random.row_seeds(5, 6))
     temperature = tf.linspace(tf.constant(0.5, x.dtype), 1.5, 6)
@@ -43,7 +43,7 @@ def check_rows(flow: Flow) -> None:
         among = flow.density.log_density(tf.where(own, x, tf.cast(neighbour, x.dtype)), context)
         density = flow.density.log_density(x, context)
         assert among[row] == density[row], (
-            f"log_prob of a row is {among[row]} among rows of {neighbour}, and {density[row]} among others"
+            f"log_prob of a row is {among[row]} among rows of {neighbour}, but {density[row]} among others"
         )
     alone: Any = [None if t is None else t[row : row + 1] for t in (x, context, seeds, temperature)]
     assert_close(
@@ -51,7 +51,7 @@ def check_rows(flow: Flow) -> None:
     )
     noise = flow.base.sample(seeds, temperature, context)
     noise_alone = flow.base.sample(alone[2], alone[3], alone[1])
-    # Not to the last bit: a cosine rounds differently in a vector instruction and in its remainder.
+    # Not bit for bit: a cosine rounds differently in a vector instruction and in its remainder.
     assert_close(noise_alone[0], noise[row], 1e-6, "the noise of a row alone")
     samples, sample_alone = (
         flow.density.sample_rows(seeds, temperature, context),
@@ -64,23 +64,23 @@ def check_rows(flow: Flow) -> None:
 
 
 def check_seeds(flow: Flow) -> None:
-    """The same seed gives the same samples, another seed others, and `row_seeds` are what a seed means."""
+    """A seed repeats its samples, another seed changes them, and a seed stands for its `row_seeds`."""
     context = contexts(flow, 4)
     samples = flow.sample(4, context, seed=7).numpy()
     assert samples.shape == (4, *flow.event_shape), f"samples have shape {samples.shape}"
     assert np.isfinite(samples).all(), "samples hold NaN or infinity"
     again = flow.sample(4, context, seed=7).numpy()
-    assert np.array_equal(again, samples), "the same seed gave other samples"
+    assert np.array_equal(again, samples), "the same seed gave different samples"
     rows = flow.sample(context=context, seed=random.row_seeds(7, 4)).numpy()
     assert np.array_equal(rows, samples), "sample(n, seed=s) is not sample(seed=row_seeds(s, n))"
     fewer = flow.sample(3, None if context is None else context[:3], seed=7).numpy()
-    assert np.array_equal(fewer, samples[:3]), "the first samples change with their number"
+    assert np.array_equal(fewer, samples[:3]), "the first samples change with the number of samples"
     others = flow.sample(4, context, seed=8).numpy()
-    assert not np.any(np.all(others == samples, axis=tuple(range(1, samples.ndim)))), "seed 8 is seed 7"
+    assert not np.any(np.all(others == samples, axis=tuple(range(1, samples.ndim)))), "seeds 7 and 8 agree"
 
 
 def check_distribution(flow: Flow) -> None:
-    """As a TFP distribution it has the flow's density, with and without sample dimensions in front."""
+    """The TFP distribution has the flow's density, with and without leading sample dimensions."""
     x, _, context = points(flow, 6)
     context = None if context is None else context[:2]
     distribution, batch = flow.distribution(context), () if context is None else (2,)

@@ -17,11 +17,11 @@ from flowzoo.training.steps import DensitySteps
 
 if keras.backend.backend() != "tensorflow":
     raise ImportError(
-        f"flowzoo needs Keras on TensorFlow, and Keras runs on {keras.backend.backend()} here. Set the "
-        "environment variable KERAS_BACKEND=tensorflow before anything imports Keras."
+        f"flowzoo needs the TensorFlow backend of Keras; got {keras.backend.backend()}. Set the environment "
+        "variable KERAS_BACKEND=tensorflow before anything imports Keras."
     )
 
-# What fit gives Keras as one pipeline of batches, where it is given arrays.
+# Arguments of fit that become one pipeline of batches if they are arrays.
 _OF_ARRAYS = ("x", "y", "sample_weight", "batch_size")
 
 
@@ -40,9 +40,9 @@ class DensityModel(DensitySteps):
 
         Args:
             x: Array ``[N, *event_shape]``, `tf.data.Dataset` of batches (or of pairs), or `PyDataset`.
-            context: Array ``[N, size]``, for a conditional flow and arrays.
-            batch_size: For arrays.
-            max_batches: Read no further; an endless dataset is read for 1000 batches.
+            context: Array ``[N, size]``, if the flow is conditional and x is an array.
+            batch_size: Rows per batch, for arrays.
+            max_batches: Number of batches to read at most; of an endless dataset, 1000 by default.
 
         Raises:
             ValueError: On wrong shapes, no rows, NaN or infinity, constant columns, pixels out of range.
@@ -69,15 +69,15 @@ class DensityModel(DensitySteps):
         Args:
             optimizer: "auto" is Adam at 1e-3 with the global gradient norm bounded.
             objective: What a step computes: "maximum_likelihood", or an `Objective`. It names the metrics.
-            jit_compile: "auto" is `use_xla`; of images on a CPU it compiles elementwise parts alone.
+            jit_compile: "auto" is `use_xla`; for images on a CPU it compiles only elementwise parts.
             steps_per_execution: Steps between two calls of the callbacks' batch methods. With XLA these steps
-                are one compiled loop, so "auto" takes up to 32 there, and 1 without.
-            memory_efficient: Recompute the activations for the gradient, layer by layer from the latents,
-                instead of keeping them: memory does not grow with depth, a step takes longer.
-            l2: Factor of the squares of the conditioners' kernels that are added to the loss, not to `nll`.
+                are one compiled loop, so "auto" is up to 32 with XLA and 1 without.
+            memory_efficient: Whether to recompute the activations for the gradient, layer by layer from the
+                latents, instead of storing them: memory does not grow with depth, but a step takes longer.
+            l2: Factor of the sum of squares of the conditioners' kernels, added to the loss but not to `nll`.
             noise: Short for ``objective=MaximumLikelihood(noise)``: see `MaximumLikelihood`.
             seed: Seed of all noise while training; a step's noise is a function of seed and step.
-            **kwargs: As in `keras.Model.compile`, without loss and metrics, which are the objective's.
+            **kwargs: As in `keras.Model.compile`, without loss and metrics, which the objective defines.
 
         Raises:
             ValueError: If a loss or metrics are given; if `l2` or `noise` is negative, or there is no
@@ -92,7 +92,7 @@ class DensityModel(DensitySteps):
             if kwargs.pop(key, None) is not None:
                 raise ValueError(f"A flow's loss and metrics are those of its objective; leave {key} out.")
         if noise and objective != "maximum_likelihood":
-            raise ValueError("noise belongs to the objective: give MaximumLikelihood(noise=...), not both.")
+            raise ValueError("noise applies to the default objective only: pass objective=MaximumLikelihood(noise=...) instead.")
         objective = MaximumLikelihood(noise) if noise else objectives.get(objective)
         self._l2, self._seed = float(l2), int(seed)
         op_by_op = kwargs.get("run_eagerly", False)
@@ -115,11 +115,11 @@ class DensityModel(DensitySteps):
             super().compile(optimizer=optimizer, jit_compile=jit_compile, **kwargs)
             if self._strategy is not None:
                 self._check_optimizer()
-                # The first step is too late: it runs in a replica.
+                # The first step would be too late: it runs in a replica.
                 self.optimizer.build(self.trainable_variables)
 
     def get_compile_config(self) -> dict:
-        """What a saved flow is compiled with again when it is loaded."""
+        """The arguments that a saved flow is compiled with when it is loaded."""
         if not self.compiled:
             return {}
         optimizer = keras.saving.serialize_keras_object(self.optimizer)
@@ -151,16 +151,16 @@ class DensityModel(DensitySteps):
 
         Args:
             x: Array ``[N, *event_shape]``, or a `tf.data.Dataset` of batches: x, or (x, context).
-            context: Array ``[N, size]``, for a conditional flow and arrays.
-            batch_size: For arrays; 512 rows, or 64 images, by default.
+            context: Array ``[N, size]``, if the flow is conditional and x is an array.
+            batch_size: Rows per batch, for arrays; by default 512, or 64 for images.
             epochs: As in Keras.
             **kwargs: As in `keras.Model.fit` (``validation_data``, ``callbacks``, ...).
 
         Returns:
-            Keras's history, with ``nll`` (nats a row) and for images ``bits_per_dim``.
+            Keras's history, with ``nll`` (nats per row) and for images ``bits_per_dim``.
 
         Raises:
-            ValueError: Before the first step, if the data cannot be trained on.
+            ValueError: If the data cannot be trained on; raised before the first step.
         """
         context = kwargs.pop("y", context)
         if not self.compiled:
@@ -175,7 +175,7 @@ class DensityModel(DensitySteps):
         )
         self.adapted.assign(1.0)
         if isinstance(x, tf.data.Dataset):
-            # A dataset shuffles itself; Keras's default only makes it warn.
+            # A dataset shuffles itself; Keras's default would only cause a warning.
             kwargs.setdefault("shuffle", False)
         batch_size = batch_size or self._batch_size_of(x)
         self._set_steps(batch_size, kwargs.get("steps_per_epoch"), kwargs.get("validation_steps"))
@@ -216,12 +216,12 @@ class DensityModel(DensitySteps):
         return 64 if self.is_image else 512
 
     def _batch_size_of(self, x):
-        """The default for arrays; None for what yields batches itself."""
+        """The default for arrays; None for data that yield batches themselves."""
         yields_batches = isinstance(x, (tf.data.Dataset, keras.utils.PyDataset)) or not hasattr(x, "__len__")
         return None if yields_batches else self._default_batch_size
 
     def _set_steps(self, batch_size, *counts):
-        """Chooses the steps of an execution: whole executions make up the counts that are asked for."""
+        """Chooses the steps per execution, so that they divide the requested numbers of steps."""
         if self._choose_steps:
             numbers = (batch_size or self._default_batch_size) * math.prod(self.density.event_shape)
             in_a_loop = self._kind_of_loop(DensitySteps.train_step) == "loop"
@@ -238,19 +238,19 @@ class DensityModel(DensitySteps):
     def _check_optimizer(self):
         if not self._strategy.extended.variable_created_in_scope(self.optimizer.iterations.value):
             raise ValueError(
-                "The flow was made under a strategy's scope and its optimizer was not: make it there too, or "
-                "give its name."
+                "The flow was made under a strategy's scope but its optimizer was not: make the optimizer under "
+                "the scope too, or pass its name."
             )
 
 
 def _batches_to_check(x, steps_per_epoch):
-    """Those of an epoch where data have no end, or none that is known; else all, as later epochs go on."""
+    """The batches of one epoch if data are endless or of unknown length; else all, for later epochs."""
     has_no_end = isinstance(x, tf.data.Dataset) and int(x.cardinality()) < 0
     return steps_per_epoch if has_no_end else None
 
 
 def _in_batches(for_keras):
-    """Fit's arguments with batches for arrays, unless Keras is asked for what it does with arrays alone."""
+    """Arguments of fit with arrays replaced by batches, unless Keras needs arrays for one of them."""
     given = dict(for_keras)
     rows, context, weight, batch_size = (given.pop(name, None) for name in _OF_ARRAYS)
     parts = tuple(part for part in (rows, context, weight) if part is not None)
@@ -259,7 +259,7 @@ def _in_batches(for_keras):
     if of_arrays or shuffle not in (True, False) or not arrays.are_arrays(*parts):
         return for_keras
     given |= {"x": arrays.batches_of(parts, batch_size, bool(shuffle)), "shuffle": False}
-    # Not told how many, Keras begins each epoch twice.
+    # Without a number of steps, Keras begins each epoch twice.
     given["steps_per_epoch"] = given.get("steps_per_epoch") or math.ceil(len(rows) / batch_size)
     if isinstance(validation, (tuple, list)) and arrays.are_arrays(*validation):
         size = given.pop("validation_batch_size", None) or batch_size
@@ -274,7 +274,7 @@ def _listed(callbacks):
 
 
 def _context_for_keras(x, context, kwargs):
-    """The context, or one without columns: Keras drops the weights of rows that come without a target."""
+    """The context, or one without columns: Keras drops the weights of rows without a target."""
     if context is None and kwargs.get("sample_weight") is not None:
         return np.zeros((len(x), 0), np.float32)
     return context

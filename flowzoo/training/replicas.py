@@ -15,22 +15,22 @@ import tensorflow as tf
 from flowzoo.training import loops
 
 _SUM = tf.distribute.ReduceOp.SUM
-# One message for many small weights, where each would be one.
+# Many small weights go in one message instead of one message each.
 _PACKED = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=32 * 2**20)
 
 
 class ReplicaLoop(loops.PaddedSteps):
-    """What `keras.Model.train_function` is, for the replicas of one machine or of many.
+    """Replaces `keras.Model.train_function` for the replicas of one or several machines.
 
-    Every worker walks over the same global batches, and each replica takes its own rows of them: all have
-    equally many, for a batch that does not divide is filled up with rows of weight 0. So each row counts
-    once, and a step is the one that a single device would take with the global batch.
+    Every worker iterates over the same global batches, and each replica takes its own rows of them. All
+    replicas have the same number of rows: a batch that does not divide is padded with rows of weight 0. So
+    each row counts once, and a step is the one that a single device would take with the global batch.
 
     Args:
-        strategy: That the model was made under.
+        strategy: Strategy that the model was made under.
         step: ``step(x, context, weight)`` runs a global batch on all replicas; returns the logs.
-        weights: The model's, which must agree between workers.
-        steps: Batches a call.
+        weights: Weights of the model, which must agree between workers.
+        steps: Number of batches per call.
         eager: Whether to leave the step uncompiled.
     """
 
@@ -49,22 +49,22 @@ class ReplicaLoop(loops.PaddedSteps):
     def begin_epoch(self, batch: tuple) -> None:
         """Raises a ValueError, on every worker, unless all see the same rows and hold the same weights.
 
-        An unseeded shuffle, for one, would let some rows be seen by two workers and others by none.
+        With an unseeded shuffle, for example, two workers would see some rows and no worker others.
         """
         rows = zlib.crc32(b"".join(part.numpy().tobytes() for part in batch if part is not None)) % 2**20
         norm = math.sqrt(sum(float(np.sum(np.square(w.numpy(), dtype=np.float64))) for w in self._weights))
         total, squares = self._sum(tf.constant([[rows, norm], [rows**2, norm**2]], tf.float64)).numpy()
-        # Cauchy and Schwarz: zero if all numbers are the same. Every worker comes to the same answer.
+        # By Cauchy-Schwarz, zero only if all numbers are equal. Every worker gets the same result.
         spread = self._strategy.num_replicas_in_sync * squares - total**2
         if spread[0] > 0:
             raise ValueError(
-                "The workers do not see the same rows in the same order, so they would take their shares of "
-                "different batches. Give all of them the same data, and every shuffle a seed."
+                "The workers do not see the same rows in the same order, so they would take their rows from "
+                "different batches. Give all workers the same data, and every shuffle a seed."
             )
         if spread[1] > 1e-9 * total[1] ** 2:
             raise ValueError(
                 "The workers do not hold the same weights. All of them must adapt to the same rows and read "
-                "the same files: a run directory must be one that they share."
+                "the same files: use a run directory that all workers share."
             )
 
     def _sum_over_replicas(self, value):
@@ -75,11 +75,11 @@ class ReplicaLoop(loops.PaddedSteps):
 
 
 def mean_over_rows(strategy: tf.distribute.Strategy, compute: Callable, batch: tuple) -> tuple:
-    """Means over a global batch, each replica computing those of its own rows.
+    """Means over a global batch, where each replica computes those of its own rows.
 
     Args:
-        strategy: Whose replicas compute.
-        compute: From the tensors of some rows to a nest of means over them, and the weight of these rows.
+        strategy: Strategy whose replicas compute.
+        compute: Function from the tensors of some rows to a nest of means over the rows, and their weight.
         batch: Tensors of the rows of a global batch, or None.
 
     Returns:
@@ -89,7 +89,7 @@ def mean_over_rows(strategy: tf.distribute.Strategy, compute: Callable, batch: t
     def on_replica(*batch):
         context = tf.distribute.get_replica_context()
         means, weight = compute(*[_own_rows(tensor, context) for tensor in batch])
-        flat = tf.nest.flatten(means)  # None is the gradient of a weight that does not matter.
+        flat = tf.nest.flatten(means)  # The gradient of an unused weight is None.
         sums = [mean * weight for mean in flat if mean is not None]
         *sums, total = context.all_reduce(_SUM, [*sums, weight], _PACKED)
         reduced = iter([tf.math.divide_no_nan(each, total) for each in sums])
@@ -105,14 +105,14 @@ def on_first(strategy: tf.distribute.Strategy, values: Any) -> Any:
 
 
 def spread_seeds(strategy: tf.distribute.Strategy, seeds: list[keras.Variable]) -> None:
-    """Moves the states of dropout's generators apart, so that no two replicas drop the same units."""
+    """Gives dropout's generators another state on each replica, so that they drop different units."""
 
     def on_replica():
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         for seed in seeds:
             seed.assign_add(tf.cast(tf.stack([replica, 0]), seed.dtype))
 
-    # Run eagerly, a strategy warns that it is slow.
+    # A strategy that runs eagerly warns that it is slow.
     tf.function(lambda: strategy.run(on_replica), autograph=False)()
 
 
@@ -120,8 +120,8 @@ def spread_seeds(strategy: tf.distribute.Strategy, seeds: list[keras.Variable]) 
 def summed_already(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
     """Lets a Keras optimizer apply gradients that are the same on all replicas.
 
-    Keras 3 sums them over replicas by itself, after it has clipped each replica's own, and has no way to be
-    told otherwise (keras#19308): the norm that is bounded would depend on the number of replicas.
+    Keras 3 sums gradients over replicas after it has clipped those of each replica, and has no option against
+    it (keras#19308): the effect of the clipping would depend on the number of replicas.
     """
     optimizer._all_reduce_sum_gradients = lambda pairs: pairs
     try:

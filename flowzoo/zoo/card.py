@@ -62,7 +62,9 @@ def _facts(config: dict, metadata: dict, info: ModelInfo) -> str:
     test, data = metadata["test"], metadata["data"]
     paper = f"[{info.paper}]({info.url})" if info.url else info.paper
     where = f"[{data['source']}]({data['url']})" if data["url"].startswith("http") else data["source"]
-    measured = f"**{with_error(test)}**, mean negative log-likelihood of {test['rows']:,} rows; lower is better"
+    measured = (
+        f"**{with_error(test)}**, mean negative log-likelihood of {test['rows']:,} rows; lower is better"
+    )
     facts = {
         "architecture": f"`{config['architecture']}`: {paper}",
         "event shape": f"{tuple(config['event_shape'])}",
@@ -91,8 +93,8 @@ def _limits(config: dict, metadata: dict, recipe: ZooConfig) -> str:
     source, shape = metadata["data"]["source"], tuple(config["event_shape"])
     limits = [
         recipe.card.limits,
-        f"It models rows like those of {source}, of shape {shape} and in the same units. Other rows often get "
-        "a low density, but not always.",
+        f"It models rows like those of {source}, of shape {shape} and in the same units. Other rows often "
+        "get a low density, but not always.",
         "Its samples only approximate the data: rare rows may be too frequent or too rare.",
     ]
     return "\n".join(f"* {' '.join(limit.split())}" for limit in limits if limit)

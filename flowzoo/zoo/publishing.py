@@ -72,8 +72,8 @@ def publish(
 
     Raises:
         FileNotFoundError: If the directory holds no finished run, or the test data are missing.
-        ValueError: If the recipe is not the run's or names no licence, or if the weights are too large or do not
-            give the run's metrics.
+        ValueError: If the recipe is not the run's or names no licence, or if the weights are too large or do
+            not give the run's metrics.
         OSError: If the registry cannot be written.
     """
     if os.fspath(registry).startswith(("https://", "http://")):
@@ -151,9 +151,7 @@ def _about_data(config: ZooConfig) -> dict[str, Any]:
         version = f"sha256 {', '.join(digests)}"
         about |= {"version": version, "licence": config.card.licence, "url": config.card.data_url}
     if not about["licence"]:
-        raise ValueError(
-            f"The recipe of {config.name} must name the licence of its data: set card.licence."
-        )
+        raise ValueError(f"The recipe of {config.name} must name the licence of its data: set card.licence.")
     if source in toy.NAMES:
         about["entropy"] = toy.entropy(source)
     return about | {part: getattr(config.data, part) for part in ("train", "validation", "test")}

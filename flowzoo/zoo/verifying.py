@@ -35,7 +35,9 @@ def verify(
     directory = find_preset(name)
     metadata = preset_metadata(directory)
     if "recipe" not in metadata:
-        raise ValueError(f"{directory / METADATA} names no recipe, so its test data are unknown. Nothing to verify.")
+        raise ValueError(
+            f"{directory / METADATA} names no recipe, so its test data are unknown. Nothing to verify."
+        )
     config = ZooConfig.model_validate(metadata["recipe"])
     flow = from_pretrained(directory)
     measured = evaluate(flow, load_part(config, "test", data_dir=data_dir, download=download))

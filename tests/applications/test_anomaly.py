@@ -12,7 +12,7 @@ from flowzoo.data import toy
 
 @pytest.fixture(scope="module")
 def table():
-    """150 rows of three columns, two of which agree: too few to train on."""
+    """150 rows of three columns, two of them correlated: too few rows to train on."""
     return _table(150, 1)
 
 
@@ -27,7 +27,7 @@ def _table(rows, seed):
 
 
 # -- scores ----------------------------------------------------------------------------------
-def test_what_is_unusual_only_in_combination_is_found(detector):
+def test_an_unusual_combination_of_usual_values_is_found(detector):
     # Each value lies within two standard deviations of its column.
     strange = [[1.5, 85.0, 0.0], [-1.5, 115.0, 0.0]]
     assert detector.predict(strange, false_positives=0.05).tolist() == [True, True]
@@ -41,7 +41,7 @@ def test_the_score_is_minus_log_prob(detector, table):
 
 
 def test_few_rows_get_a_gaussian_in_raw_units(detector):
-    """Close to the law of the rows with their blur, a tenth of each deviation; shrinking adds some more."""
+    """Close to the distribution of the rows plus noise of a tenth of each deviation; shrinkage adds more."""
     assert detector.flow.options["steps"] == 0
     rows = _table(2000, 2)
     covariance = np.array([[1, 10, 0], [10, 101, 0], [0, 0, 1e-6]])
@@ -52,8 +52,8 @@ def test_few_rows_get_a_gaussian_in_raw_units(detector):
     assert 0 < scores.mean() - exact.mean() < 0.8
 
 
-def test_normal_rows_are_flagged_at_the_rate_that_was_asked_for(detector):
-    """30 held-out rows: the rate scatters by 0.07 around 0.19, six thirty-firsts rounded down."""
+def test_normal_rows_are_flagged_at_the_requested_rate(detector):
+    """With 30 held-out rows, the rate scatters by 0.07 around 6/31 = 0.19."""
     assert len(detector.calibration.scores) == 30
     rate = detector.predict(_table(5000, 3), false_positives=0.2).mean()
     assert rate == pytest.approx(0.19, abs=0.2)
@@ -74,7 +74,7 @@ def test_a_fit_can_be_repeated(detector, table):
 
 
 # -- tables of all kinds ---------------------------------------------------------------------
-def test_ties_and_constant_columns_need_no_care(rng):
+def test_ties_and_constant_columns_are_handled(rng):
     rows = np.stack(
         [rng.integers(0, 3, 120), np.full(120, 0.1), np.full(120, 5000), rng.integers(0, 2, 120)], axis=1
     )
@@ -104,8 +104,8 @@ def test_tables_other_than_arrays(table):
 
 # -- training --------------------------------------------------------------------------------
 @pytest.mark.slow
-def test_a_flow_sees_what_a_gaussian_cannot():
-    """Between two moons, where a Gaussian has its mode, there is nothing."""
+def test_a_flow_finds_anomalies_that_a_gaussian_misses():
+    """There are no rows between two moons, where a Gaussian has its mode."""
     detector = AnomalyDetector().fit(toy.sample("two_moons", 2000, seed=0)[0])
     normal, _ = toy.sample("two_moons", 1000, seed=1)
     everywhere = np.random.default_rng(2).uniform(normal.min(0), normal.max(0), (1000, 2))
@@ -119,7 +119,7 @@ def test_a_flow_sees_what_a_gaussian_cannot():
 
 @pytest.mark.slow
 def test_training_that_does_not_help_is_undone(monkeypatch, rng):
-    """Rows on a ring, validation rows of a Gaussian with the ring's covariance, where the fit starts."""
+    """Rows on a ring; validation rows from a Gaussian with the ring's covariance, where the fit starts."""
     monkeypatch.setattr(anomaly, "_PATIENCE", 1)
     angle = rng.uniform(0, 2 * np.pi, 500)
     ring = (np.sqrt(2) * np.stack([np.cos(angle), np.sin(angle)], axis=1)).astype(np.float32)
@@ -133,7 +133,7 @@ def test_training_that_does_not_help_is_undone(monkeypatch, rng):
         np.testing.assert_array_equal(before, after)
 
 
-def test_batches_are_blurred_rows_new_at_every_step_and_the_same_in_every_run():
+def test_batches_have_new_noise_at_every_step_and_are_the_same_in_every_run():
     rows = np.array([[0.0, 0.0], [100.0, 50.0]], np.float32)
 
     def batches(seed):
@@ -151,8 +151,8 @@ def test_batches_are_blurred_rows_new_at_every_step_and_the_same_in_every_run():
     assert not np.array_equal(batches(0), batches(1))
 
 
-# -- a flow that is fitted already, save and load --------------------------------------------
-def test_rows_that_calibrate_are_finite(detector, table):
+# -- fitted flows, save and load -------------------------------------------------------------
+def test_calibration_rows_must_be_finite(detector, table):
     rows = table.copy()
     rows[3, 1] = np.nan
     with pytest.raises(ValueError, match="x holds NaN or infinity in 1 of 150 rows"):
@@ -168,7 +168,7 @@ def test_any_fitted_flow_can_be_calibrated(rng):
     assert detector.predict(images, false_positives=0.1).sum() == 5
 
 
-def test_it_comes_back_as_it_was(detector, table, tmp_path):
+def test_save_and_load_keep_the_detector(detector, table, tmp_path):
     detector.save(tmp_path / "detector")
     loaded = AnomalyDetector.load(tmp_path / "detector")
     np.testing.assert_array_equal(loaded.calibration.scores, detector.calibration.scores)
@@ -176,7 +176,7 @@ def test_it_comes_back_as_it_was(detector, table, tmp_path):
     assert flowzoo.from_pretrained(tmp_path / "detector").event_shape == (3,)
 
 
-def test_a_preset_without_calibration_is_no_detector():
+def test_a_preset_without_calibration_is_not_a_detector():
     with pytest.raises(ValueError, match="nsf_two_moons has no calibration"):
         AnomalyDetector.load("nsf_two_moons")
 
@@ -192,9 +192,9 @@ def test_before_fit_the_message_says_what_to_do(table):
     ("rows", "message"),
     [
         (np.zeros(30), "two columns or more.*got shape \\(30,\\)"),
-        (np.zeros((30, 1)), "quantiles tell as much"),
+        (np.zeros((30, 1)), "use quantiles"),
         (np.zeros((30, 4, 4, 1)), "AnomalyDetector.from_flow"),
-        (np.zeros((19, 3)), "x has 19 rows; 20 are needed"),
+        (np.zeros((19, 3)), "x has 19 rows; at least 20 are needed"),
         ([["a", "b"]] * 30, "x must"),
         (np.full((30, 2), np.nan), "holds NaN or infinity in 30 of 30 rows"),
     ],
@@ -211,5 +211,5 @@ def test_options_are_checked(table):
     for share in (0, 1, 2):
         with pytest.raises(ValueError, match="held_out must lie between 0 and 1"):
             AnomalyDetector(held_out=share)
-    with pytest.raises(ValueError, match=r"held_out=0\.99 of 20 rows leaves none"):
+    with pytest.raises(ValueError, match=r"held_out=0\.99 of 20 rows leaves fewer than 2 to fit"):
         AnomalyDetector(held_out=0.99).fit(table[:20])

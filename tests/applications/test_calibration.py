@@ -18,8 +18,8 @@ def test_a_threshold_is_the_score_of_a_rank(rows, rate, wanted):
     assert Calibration(scores).threshold(rate) == wanted
 
 
-def test_new_rows_score_above_it_as_rarely_as_promised(rng):
-    """Over many calibrations the mean rate is floor((n + 1) rate) / (n + 1), for any law of the scores."""
+def test_new_rows_exceed_the_threshold_at_the_promised_rate(rng):
+    """The mean rate over many calibrations is floor((n + 1) rate) / (n + 1), for any distribution."""
     rates = []
     for _ in range(2000):
         threshold = Calibration(rng.exponential(size=50)).threshold(0.1)
@@ -35,45 +35,47 @@ def test_equal_scores_are_never_flagged_too_often():
     assert calibration.threshold(0.6) == 1.0
 
 
-def test_what_so_few_rows_cannot_tell_is_said():
-    with pytest.raises(ValueError, match=r"with 10 rows, .* from 0\.091 on; got 0\.01, which takes 99 rows"):
+def test_a_rate_too_small_for_the_rows_is_refused():
+    with pytest.raises(
+        ValueError, match=r"with 10 rows, .* of 0\.091 or more; got 0\.01, which needs 99 rows"
+    ):
         Calibration(np.arange(10)).threshold(0.01)
-    # The rate that the message names can be had.
+    # The rate that the message names is allowed.
     assert Calibration(np.arange(69)).threshold(0.0143) == 68
 
 
 @pytest.mark.parametrize("rate", [0, 1, -0.1, 5, float("nan")])
 def test_a_rate_lies_between_0_and_1(rate):
-    with pytest.raises(ValueError, match=r"lies between 0 and 1, such as 0\.01; got"):
+    with pytest.raises(ValueError, match=r"must lie between 0 and 1, such as 0\.01; got"):
         Calibration(np.arange(100)).threshold(rate)
 
 
 @pytest.mark.parametrize("scores", [[], [1.0, np.nan], [[1.0]], 3.0])
-def test_scores_are_numbers(scores):
-    with pytest.raises(ValueError, match="scores must be numbers, one or more"):
+def test_scores_that_are_not_numbers_are_refused(scores):
+    with pytest.raises(ValueError, match="scores must be a vector of one or more numbers"):
         Calibration(scores)
 
 
-def test_of_many_scores_a_part_is_kept():
+def test_a_part_of_many_scores_is_kept():
     calibration = Calibration(np.arange(30_000))
     assert len(calibration.scores) == 10_000
     assert calibration.threshold(0.1) == pytest.approx(27_000, abs=500)
 
 
-def test_it_comes_back_from_the_metadata_as_it_was(tmp_path, rng):
+def test_the_metadata_restore_the_calibration_exactly(tmp_path, rng):
     calibration = Calibration(rng.normal(size=50) * 1e3)
     (tmp_path / "metadata.json").write_text(json.dumps(calibration.to_metadata()))
     np.testing.assert_array_equal(Calibration.read(tmp_path).scores, calibration.scores)
 
 
 @pytest.mark.parametrize("held", [{}, {"scores": []}, {"scores": ["a"]}, {"scores": None}, [1, 2]])
-def test_damage_is_told(tmp_path, held):
+def test_damage_is_reported(tmp_path, held):
     (tmp_path / "metadata.json").write_text(json.dumps({"calibration": held}))
     with pytest.raises(ValueError, match=r"metadata\.json holds no scores"):
         Calibration.read(tmp_path)
 
 
-def test_a_preset_without_one_is_told(tmp_path):
+def test_a_preset_without_calibration_is_reported(tmp_path):
     with pytest.raises(ValueError, match=r"has no calibration\. Give a threshold in nats"):
         Calibration.read(tmp_path)
 

@@ -29,7 +29,7 @@ def gaussian():
     return flow
 
 
-def test_what_is_known_stays_as_it_is(image_flow):
+def test_known_entries_stay_the_same(image_flow):
     x = raw_rows(image_flow, 3)
     known = np.arange(16).reshape(4, 4, 1) < 8
     filled = inpaint(image_flow, x, known, samples=2, steps=5)
@@ -54,7 +54,7 @@ def test_the_unknown_follows_its_distribution_given_the_known(gaussian, whitens)
     np.testing.assert_allclose(filled[:, 1].std(), near.std(), rtol=0.15)
 
 
-def test_less_temperature_less_scatter(gaussian):
+def test_a_lower_temperature_scatters_less(gaussian):
     x = np.array([[13.0, 0.0]])
     warm, cold = (
         inpaint(gaussian, x, [True, False], samples=500, steps=200, temperature=t)[0, :, 1].std()
@@ -63,14 +63,14 @@ def test_less_temperature_less_scatter(gaussian):
     assert cold < 0.5 * warm
 
 
-def test_one_seed_one_completion(gaussian):
+def test_one_seed_gives_one_completion(gaussian):
     x = np.array([[13.0, 0.0]])
     one, same, other = (inpaint(gaussian, x, [True, False], steps=5, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, same)
     assert one[0, 0, 1] != other[0, 0, 1]
 
 
-def test_a_context_is_obeyed():
+def test_the_context_is_used():
     flow = make_flow("realnvp", (2,), (3,), dtype="float32", steps=1, hidden_units=(4,))
     x, context = raw_rows(flow, 2), np.eye(3)[:2]
     filled = inpaint(flow, x, [False, True], context, steps=3)

@@ -22,7 +22,7 @@ def test_the_ends_are_the_rows_themselves(flow):
 
 
 @pytest.mark.slow
-def test_what_is_between_is_as_likely_as_the_ends():
+def test_rows_in_between_are_as_likely_as_the_ends():
     flow = flowzoo.from_pretrained("nsf_checkerboard")
     ends = flow.sample(200, seed=0).numpy()
     middle = interpolate(flow, ends[:100], ends[100:], steps=3)[:, 1]

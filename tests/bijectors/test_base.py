@@ -101,7 +101,7 @@ def test_wrong_event_shape_is_refused_when_asked_for_shapes():
 
 
 def test_wrong_dtype_is_refused():
-    with pytest.raises(TypeError, match="got float64, wanted float32"):
+    with pytest.raises(TypeError, match="expected float32; got float64"):
         Counting().forward_and_log_det(tf.ones([1, 2], tf.float64))
 
 

@@ -87,7 +87,7 @@ def test_mistakes_about_thresholds(fail, preset, calibrated, csv_file, image_fil
         return fail("score", model, csv_file, "--out", "s.csv", *options)
 
     assert "not both" in failed(calibrated, "--threshold", 3, "--false-positives", 0.1)
-    assert "99 rows, which tell rates of false positives from 0.01 on; got 0.005" in failed(
+    assert "99 rows, which allow false-positive rates of 0.01 or more; got 0.005" in failed(
         calibrated, "--false-positives", 0.005
     )
     assert "between 0 and 1, such as 0.01; got 5.0" in failed(calibrated, "--false-positives", 5)

@@ -1,4 +1,4 @@
-"""A REST server that answers by a script, and remembers what it was asked."""
+"""A REST server with scripted replies that records its requests, and TLS certificates."""
 
 import gzip
 import json
@@ -28,7 +28,7 @@ METADATA = {"model_spec": {}, "metadata": {"signature_def": {"signature_def": SI
 
 
 class Script:
-    """The replies to come: (code, body), or None for a connection that is cut."""
+    """Sends scripted replies: (code, body), or None to cut the connection."""
 
     def __init__(self):
         self.replies = []
@@ -73,7 +73,7 @@ class Script:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def speak_tls(self, certificates):
-        """From now on, to clients that show their certificate."""
+        """Accepts only TLS from now on, from clients that show their certificate."""
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=certificates / "client.crt")
         context.load_cert_chain(certificates / "server.crt", certificates / "server.key")
         context.verify_mode = ssl.CERT_REQUIRED
@@ -94,15 +94,15 @@ def script():
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch):
-    """Pauses before another try are short."""
+    """Shortens the pauses before retries."""
     monkeypatch.setattr("flowzoo.client.protocol._FIRST_PAUSE", 0.001)
 
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory):
-    """A directory with key and certificate of a server on localhost, and of a client."""
+    """A directory with the keys and certificates of a server on localhost and of a client."""
     if shutil.which("openssl") is None:
-        pytest.skip("openssl makes the certificates, and there is none")
+        pytest.skip("openssl, which makes the certificates, is not installed")
     directory = tmp_path_factory.mktemp("certificates")
     for name in ("server", "client"):
         command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]

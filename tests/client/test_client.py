@@ -1,4 +1,4 @@
-"""The client's own work: checks, splitting, seeds; with a transport that answers at once."""
+"""Checks, batch splitting and seeds of the client, with a transport that answers at once."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def signatures(x=ROWS, **more):
 
 
 class Transport:
-    """Answers zeros; remembers what it was sent."""
+    """Answers zeros and records the requests."""
 
     def __init__(self, known):
         self.known, self.sent, self.metadata_calls = known, [], 0
@@ -51,7 +51,7 @@ def connect(monkeypatch):
     return make
 
 
-def test_large_batches_are_split_and_put_together(connect):
+def test_large_batches_are_split_and_joined(connect):
     client, transport = connect(signatures(context=CONTEXT), max_rows=4)
     x, context = np.arange(20.0).reshape(10, 2), np.arange(30.0).reshape(10, 3)
     assert client.log_prob(x, context).shape == (10,)
@@ -76,7 +76,7 @@ def test_no_request_is_larger_than_an_exported_flow_allows(connect, shape, rows)
     assert transport.sent == [rows, 1]
 
 
-def test_one_seed_is_the_seeds_of_its_rows(connect):
+def test_one_seed_expands_to_row_seeds(connect):
     client, transport = connect(signatures(), max_rows=3)
     client.sample(5, temperature=0.5, seed=7)
     seeds = np.concatenate([inputs["seed"] for _, inputs in transport.sent])
@@ -84,7 +84,7 @@ def test_one_seed_is_the_seeds_of_its_rows(connect):
     assert all((inputs["temperature"] == np.float32(0.5)).all() for _, inputs in transport.sent)
 
 
-def test_seeds_and_temperatures_of_one_s_own(connect):
+def test_given_seeds_and_temperatures_are_sent(connect):
     client, transport = connect(signatures(context=CONTEXT))
     client.sample(context=np.ones((2, 3)), temperature=[0.1, 0.2], seed=np.array([3, 4]))
     ((_, inputs),) = transport.sent
@@ -94,7 +94,7 @@ def test_seeds_and_temperatures_of_one_s_own(connect):
     np.testing.assert_array_equal(transport.sent[-1][1]["context"], [[1, 2, 3]] * 3)
 
 
-def test_nothing_is_sent_for_no_rows(connect):
+def test_empty_batches_are_not_sent(connect):
     client, transport = connect(signatures())
     assert client.log_prob(np.zeros((0, 2))).shape == (0,)
     assert client.sample(0).shape == (0, 2)
@@ -105,7 +105,7 @@ def test_nothing_is_sent_for_no_rows(connect):
 
 
 @pytest.mark.parametrize("kind", [np.float64, np.int64, np.uint8, list])
-def test_any_numbers_become_what_the_model_takes(connect, kind):
+def test_any_numeric_dtype_is_cast_to_the_signatures(connect, kind):
     client, transport = connect(signatures())
     x = [[1, 2], [3, 4]]
     client.log_prob(x if kind is list else np.array(x, kind))
@@ -127,7 +127,7 @@ def test_any_numbers_become_what_the_model_takes(connect, kind):
         ((np.zeros((4, 2)), np.zeros(3)), "takes no context"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_sent(connect, arguments, message):
+def test_mistakes_are_reported_before_anything_is_sent(connect, arguments, message):
     client, transport = connect(signatures())
     with pytest.raises(ValueError, match=message):
         client.log_prob(*arguments)
@@ -139,7 +139,7 @@ def test_mistakes_are_told_before_anything_is_sent(connect, arguments, message):
     [
         (None, r"conditional: pass a context of shape \(N, 3\)"),
         (np.zeros((4, 2)), r"context must have shape \(N, 3\); got \(4, 2\)"),
-        (np.zeros((5, 3)), "context has 5 rows, and 4 are wanted"),
+        (np.zeros((5, 3)), "context has 5 rows; expected 4"),
     ],
 )
 def test_wrong_contexts(connect, context, message):
@@ -158,16 +158,16 @@ def test_wrong_contexts(connect, context, message):
         ({"n": 2, "temperature": [1, 2, 3]}, "temperature must be one number or 2"),
     ],
 )
-def test_wrong_samples(connect, arguments, message):
+def test_wrong_sample_arguments(connect, arguments, message):
     client, _ = connect(signatures())
     with pytest.raises(ValueError, match=message):
         client.sample(**arguments)
 
 
 @pytest.mark.parametrize("bad", [0.5, -1, 256, np.nan])
-def test_pixels_are_whole(connect, bad):
+def test_pixels_are_whole_numbers(connect, bad):
     client, _ = connect(signatures(TensorSpec("uint8", (None, 2))))
-    with pytest.raises(ValueError, match="x travels as uint8 and must hold whole numbers from 0 to 255; got"):
+    with pytest.raises(ValueError, match="x is sent as uint8 and must hold whole numbers from 0 to 255; got"):
         client.score([[0, bad]])
 
 
@@ -179,7 +179,7 @@ def test_another_model_under_the_same_name_is_noticed(connect):
     assert transport.sent[-1][1]["x"].dtype == np.float64
 
 
-def test_a_model_that_is_no_flow(connect):
+def test_a_model_that_is_not_a_flow(connect):
     client, _ = connect({"serving_default": signatures()["log_prob"]})
     with pytest.raises(
         ValueError, match=r"has no signature 'log_prob'; it has serving_default\. Is it a flow"
@@ -193,7 +193,7 @@ def test_unknown_addresses(url):
         Client(url, "toy")
 
 
-def test_a_version_or_a_label():
+def test_wrong_options():
     with pytest.raises(ValueError, match="Give a version or a label, not both; got 1 and 'canary'"):
         Client("http://localhost", "toy", 1, "canary")
     with pytest.raises(ValueError, match="max_rows must be >= 1; got 0"):

@@ -1,4 +1,4 @@
-"""The REST transport against a server that answers by a script."""
+"""REST transport against a server with scripted replies."""
 
 import os
 import socket
@@ -21,7 +21,7 @@ def client(script):
         yield client
 
 
-def test_what_is_sent_and_read(script, client):
+def test_request_and_reply(script, client):
     script.replies = [GOOD]
     got = client.log_prob(X)
     assert got.dtype == np.float32
@@ -82,14 +82,14 @@ def test_one_connection_serves_all_requests(script, client):
 @pytest.mark.parametrize(
     "failure", [(503, {"error": "queue"}), (429, {"error": "full"}), (502, "proxy"), None]
 )
-def test_what_may_succeed_later_is_sent_again(script, client, failure):
+def test_temporary_failures_are_retried(script, client, failure):
     script.replies = [failure, failure, GOOD]
     np.testing.assert_array_equal(client.log_prob(X), [-1.25, -2.5])
     assert [body for _, _, body, _ in script.asked] == [script.asked[0][2]] * 3
 
 
 @pytest.mark.parametrize("code", [400, 401, 404, 412])
-def test_what_is_refused_is_not_sent_again(script, client, code):
+def test_refused_requests_are_not_retried(script, client, code):
     script.replies = [(code, {"error": "x must have shape (N, 2)"}), GOOD]
     with pytest.raises(RefusedError) as caught:
         client.log_prob(X)
@@ -103,7 +103,7 @@ def test_what_is_refused_is_not_sent_again(script, client, code):
 @pytest.mark.parametrize(
     "reply", [(500, {"error": "inside"}), (301, "elsewhere"), (200, "<html>"), (504, "")]
 )
-def test_other_failures_are_told_at_once(script, client, reply):
+def test_other_failures_are_raised_at_once(script, client, reply):
     script.replies = [reply, GOOD]
     with pytest.raises(
         ServingError, match=r"model 'toy' at .*, log_prob with x float32 \(2, 2\): "
@@ -113,20 +113,20 @@ def test_other_failures_are_told_at_once(script, client, reply):
     assert len(script.asked) == 1
 
 
-def test_tries_come_to_an_end(script, client):
+def test_retries_are_limited(script, client):
     script.replies = [(503, {"error": "queue full"})] * 9
     with pytest.raises(UnavailableError, match=r"queue full \(HTTP 503\)"):
         client.log_prob(X)
     assert len(script.asked) == 1 + 3
 
 
-def test_an_answer_with_too_few_rows_is_no_answer(script, client):
+def test_an_answer_with_too_few_rows_is_an_error(script, client):
     script.replies = [(200, {"outputs": [1.0]})]
-    with pytest.raises(ServingError, match="answered 1 rows of log_prob, not 2"):
+    with pytest.raises(ServingError, match="got 1 rows of log_prob, expected 2"):
         client.log_prob(X)
 
 
-def test_nobody_there():
+def test_a_port_that_refuses_connections():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with (
@@ -148,7 +148,7 @@ def test_the_deadline_holds():
         assert time.monotonic() - before < 5
 
 
-def test_the_deadline_counts_the_pauses(script, monkeypatch):
+def test_the_deadline_includes_the_pauses(script, monkeypatch):
     monkeypatch.setattr("flowzoo.client.protocol._FIRST_PAUSE", 10.0)
     script.replies = [(503, {"error": "queue"})] * 9
     before = time.monotonic()
@@ -170,7 +170,7 @@ def test_tls_with_certificates_of_both_sides(script, certificates):
         client.log_prob(X)
 
 
-def test_tls_to_a_port_that_has_none(script):
+def test_tls_to_a_port_without_tls(script):
     with (
         Client(script.url.replace("http", "https"), "toy") as client,
         pytest.raises(ServingError, match="TLS failed"),
@@ -194,7 +194,7 @@ def test_status(script, client):
     assert client.status() == [(2, "END", "no graph"), (1, "AVAILABLE", "")]
 
 
-def test_metadata_lists_what_can_be_called(client):
+def test_metadata_lists_callable_signatures(client):
     assert client.metadata() == {
         "log_prob": ({"x": ("float32", (None, 2))}, {"log_prob": ("float32", (None,))})
     }
@@ -209,7 +209,7 @@ assert not heavy, heavy
 """
 
 
-def test_no_tensorflow_is_imported(script):
+def test_tensorflow_is_not_imported(script):
     script.replies = [GOOD]
     command = [sys.executable, "-c", PROGRAM, script.url]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
@@ -217,7 +217,7 @@ def test_no_tensorflow_is_imported(script):
     assert done.stdout == "[-1.25 -2.5 ]\n"
 
 
-def test_without_requests_the_way_out_is_told():
+def test_without_requests_the_error_names_the_extra():
     code = (
         "import sys; sys.modules['requests'] = None\n"
         "from flowzoo.client import Client\n"

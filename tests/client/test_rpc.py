@@ -1,4 +1,4 @@
-"""The gRPC transport against a servicer that answers by a script; TLS included."""
+"""gRPC transport against a servicer with scripted failures, including TLS."""
 
 import socket
 import subprocess
@@ -27,7 +27,7 @@ X = np.array([[1.5, 2.0], [0.1, -3.0]], np.float32)
 class Servicer(
     prediction_service_pb2_grpc.PredictionServiceServicer, model_service_pb2_grpc.ModelServiceServicer
 ):
-    """Fails with the codes to come, then answers the sum of each row."""
+    """Fails with the scripted codes, then answers the sum of each row."""
 
     def __init__(self):
         self.failures, self.asked, self.headers = [], [], {}
@@ -91,7 +91,7 @@ def client(start):
         yield client
 
 
-def test_what_is_sent_and_read(servicer, client):
+def test_request_and_reply(servicer, client):
     got = client.log_prob(X)
     assert got.dtype == np.float32
     np.testing.assert_array_equal(got, X.sum(1))
@@ -118,7 +118,7 @@ def test_messages_above_4_mb(start):
 
 
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "RESOURCE_EXHAUSTED"])
-def test_what_may_succeed_later_is_sent_again(servicer, client, code):
+def test_temporary_failures_are_retried(servicer, client, code):
     servicer.failures = [code, code]
     np.testing.assert_array_equal(client.log_prob(X), X.sum(1))
     assert len(servicer.asked) == 3
@@ -136,7 +136,7 @@ def test_what_may_succeed_later_is_sent_again(servicer, client, code):
         ("INTERNAL", ServingError),
     ],
 )
-def test_other_failures_are_told_at_once(servicer, client, code, kind):
+def test_other_failures_are_raised_at_once(servicer, client, code, kind):
     servicer.failures = [code]
     with pytest.raises(ServingError) as caught:
         client.log_prob(X)
@@ -177,7 +177,7 @@ def test_tls_with_certificates_of_both_sides(start, certificates):
         client.log_prob(X)
 
 
-def test_without_grpc_the_way_out_is_told():
+def test_without_grpc_the_error_names_the_extra():
     code = (
         "import sys; sys.modules['grpc'] = None\n"
         "from flowzoo.client import Client\n"

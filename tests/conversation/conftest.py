@@ -1,4 +1,4 @@
-"""Three tiny flows, exported once, and the servers that serve them: the stand-in and the real one."""
+"""Three tiny flows, exported once, and the servers for them: the stand-in and the real TF Serving."""
 
 import contextlib
 import functools
@@ -20,7 +20,7 @@ from flowzoo.testing import contexts, make_flow, perturb, raw_rows
 
 STAND_IN, REAL = "stand-in", "tensorflow_model_server"
 BINARY = os.environ.get("FLOWZOO_TF_SERVING") or shutil.which(REAL)
-NO_BINARY = f"no {REAL} on the PATH, and FLOWZOO_TF_SERVING names none"
+NO_BINARY = f"{REAL} is not on the PATH, and FLOWZOO_TF_SERVING is not set"
 MARKS = [pytest.mark.serving, pytest.mark.skipif(BINARY is None, reason=NO_BINARY)]
 SERVERS = [STAND_IN, pytest.param(REAL, marks=MARKS)]
 _FLAGS = [
@@ -55,7 +55,7 @@ class Served(NamedTuple):
 
 @contextlib.contextmanager
 def serving(kind: str, directory: Path, config: Path | None = None) -> Iterator[Served]:
-    """A server of all the models in a directory, as a models.config says if there is one."""
+    """A server of all the models in a directory, or of those in a models.config."""
     start = _stand_in if kind == STAND_IN else _real
     with start(directory, config) as served:
         for folder in directory.iterdir():
@@ -98,7 +98,7 @@ def _free_port() -> int:
 
 
 class Known(NamedTuple):
-    """A flow with 1000 rows, and what Keras answers: signature to outputs."""
+    """A flow with 1000 rows, and the inputs and Keras's outputs of each signature."""
 
     flow: Flow
     x: np.ndarray
@@ -111,13 +111,13 @@ class Known(NamedTuple):
         return self.outputs["log_prob"]["log_prob"]
 
     def part(self, rows: slice) -> tuple:
-        """Arguments of `log_prob` and the like for some of the rows."""
+        """Arguments of `log_prob` and similar methods for some of the rows."""
         return self.x[rows], None if self.context is None else self.context[rows]
 
 
 @pytest.fixture(scope="session")
 def known() -> dict[str, Known]:
-    """The flows by name: a vector, a conditional and an image one."""
+    """The flows by name: a vector, a conditional and an image flow."""
     small = {"dtype": "float32", "steps": 2, "hidden_units": (4,)}
     image = {"dtype": "float32", "levels": 1, "channels": 4, "blocks": 1, "pixel_levels": 256}
     flows = {
@@ -164,7 +164,7 @@ def zoo(known, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session", params=SERVERS)
 def server(request, zoo) -> Iterator[Served]:
-    """A server of the zoo, for all tests that leave it as it is."""
+    """A server of the zoo, for all tests that do not change it."""
     with serving(request.param, zoo) as served:
         yield served
 
@@ -177,7 +177,7 @@ def start(request) -> Callable:
 
 @pytest.fixture(params=SERVERS)
 def vector_server(request, zoo, tmp_path) -> Iterator[tuple[Served, Path]]:
-    """A server of a copy of the vector flow, and that model's folder, where versions come and go."""
+    """A server of a copy of the vector flow, and that model's folder, whose versions tests may change."""
     shutil.copytree(zoo / "vector", tmp_path / "zoo" / "vector")
     with serving(request.param, tmp_path / "zoo") as served:
         yield served, tmp_path / "zoo" / "vector"
@@ -185,7 +185,7 @@ def vector_server(request, zoo, tmp_path) -> Iterator[tuple[Served, Path]]:
 
 @pytest.fixture(scope="session")
 def other(known, tmp_path_factory) -> tuple[Path, np.ndarray]:
-    """Another vector flow, exported, and its densities of the same rows."""
+    """Another exported vector flow, and its densities of the same rows."""
     flow = make_flow("realnvp", (2,), dtype="float32", steps=2, hidden_units=(4,))
     flow.use_xla = False
     perturb(flow, 0.3, seed=1)
@@ -196,7 +196,7 @@ def other(known, tmp_path_factory) -> tuple[Path, np.ndarray]:
 
 @pytest.fixture
 def publish() -> Callable:
-    """Copies a version as an export writes it: under another name first."""
+    """Copies a version as an export writes it: under a temporary name, then renamed."""
 
     def copy(version: Path, target: Path, mend: Callable = lambda path: None) -> None:
         beside = target.with_name(f".writing-{target.name}")

@@ -1,4 +1,4 @@
-"""One seed, one sample, for every architecture: Keras, REST, gRPC and onnxruntime give the same numbers."""
+"""Keras, REST, gRPC and onnxruntime give the same numbers for every architecture."""
 
 import numpy as np
 import onnxruntime
@@ -9,9 +9,9 @@ from flowzoo import testing
 
 ROWS = 5
 EVENTS = {"vector": (3,), "image": (4, 4, 1)}
-# The two exports of all of these take minutes.
+# Not marked slow: both exports of all the architectures take minutes.
 QUICK = {("realnvp", "vector")}
-# To these an image is a vector.
+# These treat an image as a vector.
 FLATTENING = ("iaf", "maf", "nsf")
 CASES = [
     pytest.param(name, kind, id=f"{name}-{kind}", marks=[] if (name, kind) in QUICK else [pytest.mark.slow])
@@ -23,7 +23,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory):
-    """A small flow, with its folders of a SavedModel and of ONNX graphs; each is made once."""
+    """A small flow and the folder of its SavedModel and ONNX exports; each is made once."""
     made = {}
 
     def ship(name, kind):
@@ -40,7 +40,7 @@ def shipped(tmp_path_factory):
     return ship
 
 
-def test_registered_architectures_are_all_here():
+def test_all_registered_architectures_are_covered():
     assert {case.values[0] for case in CASES} == set(flowzoo.list_models())
 
 
@@ -75,7 +75,7 @@ def test_one_seed_gives_the_same_numbers_everywhere(start, shipped, name, kind):
 
 
 def onnx_answers(folder, **inputs):
-    """What the four graphs give."""
+    """Outputs of the four graphs."""
     answers = {}
     for name in ("sample", "log_prob", "encode", "decode"):
         session = onnxruntime.InferenceSession(folder / "onnx" / f"{name}.onnx")

@@ -1,4 +1,4 @@
-"""What clients and server say to each other, the same with the stand-in and the real TF Serving."""
+"""Requests and replies, which are the same for the stand-in and the real TF Serving."""
 
 import json
 import re
@@ -25,10 +25,10 @@ def post(server, body, model="vector", path=":predict") -> requests.Response:
 
 
 def strict_json(reply):
-    """The reply, where NaN is no JSON."""
+    """The reply's JSON; NaN is refused because it is not JSON."""
 
     def refuse(word):
-        raise AssertionError(f"{word} in a reply is no JSON")
+        raise AssertionError(f"{word} in a reply is not JSON")
 
     return json.loads(reply.content, parse_constant=refuse)
 
@@ -51,7 +51,7 @@ def predict(stub, model, signature, version=None, **inputs):
 
 
 def asked_and_answered(about, rows):
-    """Signature, inputs, and the outputs that Keras gives, for the first rows."""
+    """Each signature with its inputs and Keras's outputs, for the first rows."""
     for name, inputs in about.inputs.items():
         outputs = about.outputs[name]
         yield name, {k: v[:rows] for k, v in inputs.items()}, {k: v[:rows] for k, v in outputs.items()}
@@ -100,7 +100,7 @@ def test_every_signature_over_grpc(stub, known, model, rows):
 @pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize("rows", [1, 7, 1000])
 @pytest.mark.parametrize("model", MODELS)
-def test_the_client_is_like_the_flow(server, known, model, transport, rows):
+def test_the_client_agrees_with_the_flow(server, known, model, transport, rows):
     about = known[model]
     x, context = about.part(slice(rows))
     with server.client(model, transport, max_rows=300) as client:
@@ -136,7 +136,7 @@ def test_one_seed_gives_the_same_samples_everywhere(server, known, model):
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_no_rows_give_no_rows(server, transport):
+def test_empty_batches_give_empty_results(server, transport):
     with server.client("image", transport) as client:
         nothing = np.zeros((0, 4, 4, 1), np.uint8)
         assert client.log_prob(nothing).shape == (0,)
@@ -145,7 +145,7 @@ def test_no_rows_give_no_rows(server, transport):
         assert client.sample(0).shape == (0, 4, 4, 1)
 
 
-# -- what the server says of itself ----------------------------------------------------------------
+# -- status and metadata ---------------------------------------------------------------------------
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_status(server, transport):
     with server.client("vector", transport) as client:
@@ -219,7 +219,7 @@ X = [[0.0, 0.0]]
         ({"signature_name": "sample", "inputs": {"seed": 7, "temperature": [1]}}, r"seed must have shape"),
         (
             {"signature_name": "sample", "inputs": {"seed": [7, 8], "temperature": [1]}},
-            "differ in their rows",
+            "differ in their number of rows",
         ),
         ({"signature_name": "sample", "instances": [7]}, "plain list, but expecting list of objects"),
     ],
@@ -260,7 +260,7 @@ def test_paths(server, model, path, code):
         ("/vector:predict", 400, "Malformed request: GET"),
     ],
 )
-def test_questions_about_what_is_not_there(server, path, code, message):
+def test_requests_for_missing_models_and_versions(server, path, code, message):
     reply = requests.get(f"{server.http}/v1/models{path}", timeout=60)
     assert reply.status_code == code, reply.text
     assert message in strict_json(reply)["error"]
@@ -274,7 +274,7 @@ def test_metadata_has_one_field(stub):
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
-def test_what_is_not_of_the_api_is_not_found(server):
+def test_paths_outside_the_api_are_not_found(server):
     assert requests.get(f"{server.http}/nothing", timeout=60).status_code == 404
 
 
@@ -304,7 +304,7 @@ def test_a_context_of_the_wrong_shape(server, stub):
     x = np.zeros((2, 2), "f")
     with pytest.raises(grpc.RpcError, match=r"context must have shape \(N, 3\)"):
         predict(stub, "conditional", "log_prob", x=x, context=np.zeros((2, 2), "f"))
-    with pytest.raises(grpc.RpcError, match="differ in their rows"):
+    with pytest.raises(grpc.RpcError, match="differ in their number of rows"):
         predict(stub, "conditional", "log_prob", x=x, context=np.zeros((3, 3), "f"))
     reply = post(server, {"inputs": {"x": x.tolist()}}, "conditional")
     assert reply.status_code == 400

@@ -1,4 +1,4 @@
-"""Canary and rollback by version labels, as serving/README.md tells them."""
+"""Canary and rollback by version labels, as serving/README.md describes them."""
 
 import shutil
 import time
@@ -14,7 +14,7 @@ PATIENCE = 30.0
 
 
 def write_config(path, folder, versions, **labels):
-    """A models.config, renamed into place: a server that reads it meanwhile sees the one before."""
+    """Writes a models.config and renames it into place, so that a server never reads half of it."""
     lines = [f'version_labels {{ key: "{label}" value: {version} }}' for label, version in labels.items()]
     text = (
         f'model_config_list {{ config {{ name: "vector" base_path: "{folder}" model_platform: "tensorflow" '
@@ -26,12 +26,12 @@ def write_config(path, folder, versions, **labels):
 
 
 def readiness(served, label):
-    """What the readiness probe of serving/kubernetes/deployment.yaml is answered."""
+    """Status code that the readiness probe of serving/kubernetes/deployment.yaml gets."""
     url = f"{served.http}/v1/models/vector/labels/{label}/metadata"
     return requests.get(url, timeout=30).status_code
 
 
-def test_a_label_of_a_version_that_is_not_there_yet(start, zoo, publish, tmp_path):
+def test_a_label_of_a_version_that_is_not_loaded_yet(start, zoo, publish, tmp_path):
     folder, config = tmp_path / "zoo" / "vector", tmp_path / "models.config"
     shutil.copytree(zoo / "vector", folder)
     write_config(config, folder, [1, 2], stable=2)
@@ -42,7 +42,7 @@ def test_a_label_of_a_version_that_is_not_there_yet(start, zoo, publish, tmp_pat
         assert readiness(served, "stable") == 200
 
 
-def test_a_canary_and_the_way_back(start, zoo, known, other, publish, tmp_path):
+def test_canary_and_rollback(start, zoo, known, other, publish, tmp_path):
     folder, config = tmp_path / "zoo" / "vector", tmp_path / "models.config"
     shutil.copytree(zoo / "vector", folder)
     x, old, new = known["vector"].x[:9], known["vector"].log_prob[:9], other[1][:9]
@@ -54,7 +54,7 @@ def test_a_canary_and_the_way_back(start, zoo, known, other, publish, tmp_path):
                 with served.client("vector", transport, label=label) as client:
                     end = time.monotonic() + PATIENCE
                     while not np.allclose(client.log_prob(x), wanted, rtol=1e-4, atol=1e-4):
-                        assert time.monotonic() < end, f"{label} over {transport} is another version"
+                        assert time.monotonic() < end, f"{label} over {transport} gives another version"
                         time.sleep(0.05)
 
         assert_answers(old, "stable")
@@ -62,12 +62,12 @@ def test_a_canary_and_the_way_back(start, zoo, known, other, publish, tmp_path):
         publish(other[0], folder / "2")
         write_config(config, folder, [1, 2], stable=1, canary=1)
         served.wait_for("vector", 2)
-        assert_answers(new)  # Who names no label gets the newest.
+        assert_answers(new)  # Without a label the newest version answers.
         assert_answers(old, "stable")
         write_config(config, folder, [1, 2], stable=1, canary=2)
         assert_answers(new, "canary")
         assert_answers(old, "stable")
-        # A label for a version that is not loaded: nothing of that file holds.
+        # A label of a version that is not loaded: the whole file is refused.
         write_config(config, folder, [2, 3], stable=3, canary=2)
         time.sleep(1.5)
         assert_answers(old, "stable")

@@ -1,4 +1,4 @@
-"""Many clients at once, and versions that come while they ask."""
+"""Many clients at once, and new versions under load."""
 
 import itertools
 import threading
@@ -38,7 +38,7 @@ def test_one_client_may_be_shared_by_threads(server, known):
 
 
 class Load:
-    """Clients that ask all the time; every answer must be one of the right ones, none may fail."""
+    """Clients that send requests all the time; each must get one of the expected answers."""
 
     def __init__(self, served, x, answers, clients=4, rest=0.005):
         self.asked = itertools.count()
@@ -92,7 +92,7 @@ def test_many_new_versions_under_load(vector_server, known, other, publish):
 
 
 def test_warm_up_spares_the_first_client(vector_server, other, publish):
-    """Of three versions one must show it: on a busy machine any request may wait."""
+    """One of three versions must show it, because on a busy machine any request may wait."""
     served, folder = vector_server
     slow = []
     for version in (2, 3, 4):
@@ -106,7 +106,7 @@ def test_warm_up_spares_the_first_client(vector_server, other, publish):
 
 
 def first_and_later_requests(served):
-    """Seconds of thirty requests of each of two kinds; without a warm-up the first takes 100 ms and more."""
+    """Seconds of 30 requests of each of two kinds; without a warm-up the first takes over 100 ms."""
     with served.client("vector", "grpc") as client:
         client.metadata()  # Opens the connection.
         for ask in (client.sample, lambda rows: client.encode(np.ones((rows, 2)))):
@@ -156,7 +156,7 @@ def test_a_broken_version_leaves_the_old_one_and_does_not_block_the_next(
         np.testing.assert_allclose(client.log_prob(x), new, **TOLERANCE)
 
 
-def test_a_named_version_that_has_gone_is_told(vector_server, other, publish):
+def test_a_named_version_that_is_gone_is_an_error(vector_server, other, publish):
     served, folder = vector_server
     with served.client("vector", version=1) as client:
         client.sample(2)

@@ -1,4 +1,4 @@
-"""Requests that no client of ours sends: each is answered with a reason, and the server lives on."""
+"""Malformed requests: each is answered with a reason, and the server survives."""
 
 import json
 import socket
@@ -54,7 +54,7 @@ RIGHT = {
 
 @st.composite
 def nearly_right(draw):
-    """A request for a signature of the vector flow in which about one input is wrong, or none."""
+    """A request for a signature of the vector flow with about one wrong input, or none."""
     signature = draw(st.sampled_from(sorted(NAMES)))
     inputs = {}
     for name in NAMES[signature]:
@@ -107,7 +107,7 @@ def _right_tensor(draw, name):
 
 
 def _wrong_tensor(draw):
-    """A tensor that need fit neither its shape nor its dtype."""
+    """A tensor whose values may not fit its shape or its dtype."""
     tensor = TensorProto(dtype=draw(st.integers(0, 30)))
     for size in draw(st.lists(st.sampled_from([0, 1, 2, 3, -1, 2**40]), max_size=4)):
         tensor.tensor_shape.dim.add().size = size
@@ -141,7 +141,7 @@ def assert_alive(server, known):
 
 
 def _no_json(word):
-    raise AssertionError(f"{word} in a reply is no JSON")
+    raise AssertionError(f"{word} in a reply is not JSON")
 
 
 def talk_http(server, examples):
@@ -202,7 +202,7 @@ POST = b"POST /v1/models/vector:predict HTTP/1.1\r\nHost: x\r\n"
         b"",
         b"\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 9,  # A client that speaks TLS.
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",  # One that speaks gRPC.
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",  # A client that speaks gRPC.
         b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
         b"FOO / HTTP/1.1\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
@@ -226,7 +226,7 @@ def test_garbage_on_the_grpc_port(server, known):
 
 
 def speak(url, sent):
-    """Sends, and listens until the server hangs up; it may do so before it has heard all."""
+    """Sends bytes, then reads until the server hangs up, which may be before it has read them all."""
     address = urlsplit(url)
     with socket.create_connection((address.hostname, address.port), 30) as connection:
         try:
@@ -237,4 +237,4 @@ def speak(url, sent):
         except TimeoutError:
             raise
         except OSError:
-            return  # It hung up.
+            return  # The server hung up.

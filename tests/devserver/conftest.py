@@ -1,4 +1,4 @@
-"""Models that are quick to write: y = factor * x, two rows wide."""
+"""Models that are quick to write: y = factor * x, on rows of two numbers."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ import tensorflow as tf
 
 @pytest.fixture
 def write() -> Callable:
-    """Writes ``base/version``, under another name first."""
+    """Writes ``base/version``: under a temporary name, then renamed."""
 
     def write(base, version, factor=1.0, dtype=tf.float32):
         module = tf.Module()

@@ -1,4 +1,4 @@
-"""What the conversation does not reach: dtypes that flows do not have, and odd shapes."""
+"""Cases that tests/conversation does not reach: dtypes that flows do not have, and odd shapes."""
 
 import json
 
@@ -60,12 +60,12 @@ def test_values_that_do_not_fit(value, dtype):
         read(value, dtype)
 
 
-def test_strings_are_not_taken():
-    with pytest.raises(tf.errors.UnimplementedError, match="no inputs of type string"):
+def test_strings_are_refused():
+    with pytest.raises(tf.errors.UnimplementedError, match="does not accept inputs of type string"):
         read(["a"], tf.string)
 
 
-def test_not_a_number_and_infinity_are_numbers():
+def test_nan_and_infinity_are_accepted():
     request = read_json(b'{"inputs": [NaN, Infinity, -Infinity]}')
     np.testing.assert_array_equal(
         read_inputs(request, {"x": TensorInfo(dtype=1)})[0]["x"], [np.nan, np.inf, -np.inf]
@@ -80,7 +80,7 @@ def test_several_outputs_in_rows_and_in_columns():
     assert write_outputs(outputs, in_rows=False) == {"outputs": {"a": [1.5, 2.5], "b": [[1], [2]]}}
 
 
-def test_float32_comes_back_to_the_last_bit():
+def test_float32_survives_json_bit_for_bit():
     x = np.random.default_rng(0).normal(size=1000).astype("f")
     text = json.dumps(write_outputs({"x": x}, in_rows=False))
     np.testing.assert_array_equal(np.float32(json.loads(text)["outputs"]), x)

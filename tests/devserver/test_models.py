@@ -1,4 +1,4 @@
-"""Loading, replacing and letting go of versions."""
+"""Loading, replacing and releasing versions."""
 
 import gc
 import shutil
@@ -36,7 +36,7 @@ def test_the_newest_version_answers(write, tmp_path):
     assert {n: s.state for n, s in model.status().items()} == {10: "END", 12: "AVAILABLE"}
 
 
-def test_when_the_newest_goes_the_one_before_comes_back(write, tmp_path):
+def test_when_the_newest_is_removed_the_previous_one_serves(write, tmp_path):
     write(tmp_path, 1, 1.0)
     write(tmp_path, 2, 2.0)
     model = Model(TOY, tmp_path)
@@ -66,13 +66,13 @@ def test_a_broken_version_is_tried_again_when_it_changes(write, tmp_path):
     assert answer(model) == [[3, 6]]
 
 
-def test_a_model_without_a_good_version_is_a_mistake(tmp_path):
+def test_a_model_without_a_loadable_version_is_refused(tmp_path):
     (tmp_path / "1").mkdir()
     with pytest.raises(ValueError, match=r"No version in .* can be loaded\. 1: "):
         Model(TOY, tmp_path)
 
 
-def test_the_old_session_goes_with_its_last_request(write, tmp_path):
+def test_the_old_session_is_released_with_its_last_request(write, tmp_path):
     write(tmp_path, 1)
     model = Model(TOY, tmp_path)
     request = model.find()
@@ -129,7 +129,7 @@ def test_one_model_or_a_folder_of_models(write, tmp_path):
 
 
 def configure(path, *models):
-    """Writes a models.config: pairs of a name and what else is said of the model."""
+    """Writes a models.config from pairs: a model's name and the rest of its config."""
     blocks = [f'config {{ name: "{name}" base_path: "gs://bucket/{name}" {rest} }}' for name, rest in models]
     path.write_text(f"model_config_list {{ {' '.join(blocks)} }}")
 
@@ -148,7 +148,7 @@ def versions_of(models, name="toy"):
 
 @pytest.fixture
 def zoo(write, tmp_path):
-    """A folder with the models toy and other, three versions of each; and a models.config beside it."""
+    """A folder with three versions each of the models toy and other, and the path of a models.config."""
     for name in ("toy", "other"):
         (tmp_path / "zoo" / name).mkdir(parents=True)
         for version in (1, 2, 3):
@@ -165,7 +165,7 @@ def zoo(write, tmp_path):
         (named(1, 3), {1, 3}),
     ],
 )
-def test_policies_of_a_configuration(zoo, policy, wanted):
+def test_version_policies(zoo, policy, wanted):
     folder, config = zoo
     configure(config, ("toy", policy))
     models = Models(folder, config)
@@ -215,17 +215,20 @@ def test_a_label_moves_to_loaded_versions_only(zoo, caplog):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("model_config_list { config { nmae: 1 } }", "no text proto tensorflow.serving.ModelServerConfig"),
+        ("model_config_list { config { nmae: 1 } }", "not a text proto tensorflow.serving.ModelServerConfig"),
         ("", "no models"),
-        ('model_config_list { config { name: "a" } config { name: "a" } }', "more than one config named a"),
+        (
+            'model_config_list { config { name: "a" } config { name: "a" } }',
+            "more than one config is named",
+        ),
         (
             'model_config_list { config { name: "toy" base_path: "/models/nope" } }',
-            "No version in .*nope can be loaded. It holds none of those to be served",
+            "No version in .*nope can be loaded. It holds none of the versions to serve",
         ),
-        ("\udcff", "no text proto"),
+        ("\udcff", "not a text proto"),
     ],
 )
-def test_a_configuration_that_is_wrong(zoo, caplog, text, message):
+def test_a_wrong_configuration(zoo, caplog, text, message):
     folder, config = zoo
     configure(config, ("toy", ""))
     models = Models(folder, config)
@@ -233,7 +236,7 @@ def test_a_configuration_that_is_wrong(zoo, caplog, text, message):
     with pytest.raises(ValueError, match=f"models.config: {message}"):
         Models(folder, config)
     models.refresh()
-    assert "What was served before is still served" in caplog.text
+    assert "Still serving the previous configuration" in caplog.text
     assert models.find("toy").number == 3
     config.unlink()
     models.refresh()
@@ -242,7 +245,7 @@ def test_a_configuration_that_is_wrong(zoo, caplog, text, message):
         Models(folder, config)
 
 
-def test_directories_that_hold_no_model(tmp_path):
+def test_directories_without_a_model(tmp_path):
     with pytest.raises(ValueError, match=r"There is no directory .*nope"):
         Models(tmp_path / "nope")
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Ports, start and stop; what is said over them is in tests/conversation."""
+"""Ports, start and stop; tests/conversation covers requests and replies."""
 
 import gzip
 import socket
@@ -21,7 +21,7 @@ def model(write, tmp_path):
     return tmp_path / "toy"
 
 
-def test_it_listens_on_this_machine_and_stops(model):
+def test_the_server_listens_on_this_machine_and_stops(model):
     with Server(model) as server:
         url = f"http://{server.rest_address}/v1/models/toy:predict"
         assert server.rest_address.startswith("127.0.0.1:")
@@ -32,17 +32,17 @@ def test_it_listens_on_this_machine_and_stops(model):
 
 
 @pytest.mark.parametrize("which", ["rest_port", "grpc_port"])
-def test_a_port_that_is_taken(model, which):
+def test_a_port_in_use(model, which):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ValueError, match=rf"127\.0\.0\.1:{port} cannot be listened on"):
+        with pytest.raises(ValueError, match=rf"Cannot listen on 127\.0\.0\.1:{port}"):
             Server(model, **{which: port})
 
 
 def test_two_servers_do_not_share_a_port(model):
     with Server(model) as first:
         port = int(first.grpc_address.partition(":")[2])
-        with pytest.raises(ValueError, match=f"{port} cannot be listened on"):
+        with pytest.raises(ValueError, match=rf"Cannot listen on 127\.0\.0\.1:{port}"):
             Server(model, grpc_port=port)
 
 
@@ -60,7 +60,7 @@ def test_a_folder_that_changes_while_it_is_read_is_read_again(write, model, monk
         end = time.monotonic() + 20
         (served,) = server.models
         while served.find().number != 2:
-            assert time.monotonic() < end, "the poll has died"
+            assert time.monotonic() < end, "the poll thread died"
             time.sleep(0.02)
     assert not next(failures, False)
 
@@ -79,7 +79,7 @@ def test_compressed_bodies(model):
             assert "JSON Parse error" in post(bad).json()["error"]
 
 
-def test_without_the_extra_the_way_out_is_told():
+def test_without_grpc_the_error_names_the_extra():
     code = "import sys; sys.modules['grpc'] = None\nfrom flowzoo.devserver import Server"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1] == (

@@ -23,7 +23,7 @@ def test_the_file_is_what_the_server_reads(parse_server_text, tmp_path):
     parameters = parse_server_text("BatchingParameters", text)
     sizes = list(parameters.allowed_batch_sizes)
     assert sizes == sorted(set(sizes)) == [1, 2, 4]
-    # Else the version does not load: WrapSessionForBatching in the server's bundle_factory_util.cc.
+    # Otherwise the version does not load: WrapSessionForBatching in the server's bundle_factory_util.cc.
     assert sizes[-1] == parameters.max_batch_size.value
     assert 0 < parameters.batch_timeout_micros.value <= 10_000
     assert parameters.max_enqueued_batches.value > 0

@@ -75,7 +75,7 @@ def test_every_wrong_file_is_named(version):
     [
         ("{", "is not valid JSON"),
         ("[]", "lists no files; the file is damaged"),
-        (json.dumps({"format": 99, "files": {}}), "has format 99, this flowzoo"),
+        (json.dumps({"format": 99, "files": {}}), "has format 99, but this flowzoo"),
     ],
 )
 def test_a_manifest_that_cannot_be_read(version, manifest, message):

@@ -1,4 +1,4 @@
-"""Tests of flowzoo.export.onnx; what each architecture converts to, the promises walk."""
+"""Tests of flowzoo.export.onnx; the promises test the conversion of each architecture."""
 
 import numpy as np
 import onnx
@@ -54,7 +54,7 @@ def test_encode_and_decode_undo_each_other(flow, exported):
     )
 
 
-def test_the_file_says_what_it_is(exported):
+def test_the_file_has_metadata(exported):
     model = onnx.load(exported / "log_prob.onnx")
     told = {entry.key: entry.value for entry in model.metadata_props}
     assert told["architecture"] == "realnvp"
@@ -65,7 +65,7 @@ def test_the_file_says_what_it_is(exported):
     assert [value.name for value in [*model.graph.input, *model.graph.output]] == ["x", "log_prob"]
 
 
-def test_large_weights_stand_in_a_file_beside_the_graph(flow, tmp_path, monkeypatch):
+def test_large_weights_go_to_a_separate_file(flow, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "EXTERNAL_ABOVE", 0)
     flow.export(tmp_path, format="onnx")
     assert {path.name for path in tmp_path.iterdir()} == NAMES | {f"{name}.data" for name in NAMES}
@@ -105,13 +105,13 @@ def test_images_are_pixels(tmp_path):
     np.testing.assert_allclose(run(directory, "log_prob", x=x), flow.log_prob(x), rtol=1e-4)
 
 
-def test_rows_of_ones_own_are_compared(flow, tmp_path):
+def test_given_rows_are_compared(flow, tmp_path):
     rows = testing.raw_rows(flow, 40).astype("float32")
     assert export_onnx(flow, tmp_path, rows=rows) == tmp_path
 
 
 class Erfed(layers.FlowLayer):
-    """Holds an op that ONNX does not have."""
+    """Uses an op that ONNX does not have."""
 
     def bijector(self, context=None, training=False):
         shift = tf.math.ndtri(tf.constant(0.3)) + tf.math.ndtri(tf.random.uniform([])) * 0.0
@@ -120,7 +120,7 @@ class Erfed(layers.FlowLayer):
 
 def test_an_op_without_counterpart_is_named_and_nothing_is_written(tmp_path):
     flow = Flow([Erfed()], (2,))
-    with pytest.raises(ValueError, match=r"log_prob: ONNX has no counterpart of .*Ndtri"):
+    with pytest.raises(ValueError, match=r"log_prob: ONNX has no counterpart for .*Ndtri"):
         flow.export(tmp_path / "onnx", format="onnx")
     assert list((tmp_path / "onnx").iterdir()) == []
 

@@ -1,4 +1,4 @@
-"""An exported flow in the hands of a reader that knows neither flowzoo nor Keras."""
+"""Exported SavedModels, loaded without flowzoo and without Keras."""
 
 import json
 import subprocess
@@ -38,7 +38,7 @@ def rows(rng):
     return rng.normal(3, 2, (4, 2)).astype("f"), rng.normal(size=(4, 3)).astype("f")
 
 
-# As TensorFlow Serving loads it: the graph API, a session, no Python of ours.
+# Loads it like TensorFlow Serving: with the graph API and a session, without flowzoo's Python code.
 READER = """
 import json, sys
 import tensorflow.compat.v1 as tf
@@ -126,7 +126,7 @@ def test_bad_rows_leave_their_neighbours_alone(signatures, rows):
 
 
 def answer(exported, name, **inputs):
-    """Straight to the runtime, which checks shapes against the signature as little as a server does."""
+    """Calls the runtime directly, which, like a server, does not check shapes against the signature."""
     v1 = tf.compat.v1
     with v1.Session(graph=tf.Graph()) as session:
         signature = v1.saved_model.load(session, ["serve"], str(exported)).signature_def[name]
@@ -148,10 +148,10 @@ X, CONTEXT = r"x must have shape \(N, 2\)", r"context must have shape \(N, 3\)"
         ((4, 2, 1), (4, 3), X),
         ((4, 2), (4, 2), CONTEXT),
         ((4, 2), (3,), CONTEXT),
-        ((4, 2), (3, 3), "context and x differ in their rows"),
+        ((4, 2), (3, 3), "context and x differ in their number of rows"),
     ],
 )
-def test_wrong_shapes_are_answered_by_a_sentence(exported, x_shape, context_shape, message):
+def test_wrong_shapes_get_a_clear_message(exported, x_shape, context_shape, message):
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         answer(exported, "log_prob", x=np.zeros(x_shape, "f"), context=np.zeros(context_shape, "f"))
 
@@ -160,13 +160,13 @@ def test_wrong_shapes_are_answered_by_a_sentence(exported, x_shape, context_shap
     ("seed", "temperature", "message"),
     [(7, [1.0], r"seed must have shape \(N,\)"), ([[7]], [1.0], "seed must"), ([7], 1.0, "temperature must")],
 )
-def test_scalar_seeds_and_temperatures_are_answered_by_a_sentence(exported, seed, temperature, message):
+def test_scalar_seeds_and_temperatures_get_a_clear_message(exported, seed, temperature, message):
     inputs = {"seed": np.array(seed, np.int64), "temperature": np.array(temperature, "f")}
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         answer(exported, "sample", **inputs, context=np.zeros((1, 3), "f"))
 
 
-def test_versions_count_up_and_litter_is_not_left(flow, tmp_path):
+def test_versions_count_up_and_nothing_else_is_left(flow, tmp_path):
     (tmp_path / "7").mkdir()
     version = flow.export(tmp_path)
     assert version == tmp_path / "8"
@@ -238,7 +238,7 @@ def test_an_exported_graph_holds_no_xla(exported):
     assert b"_XlaMustCompile" not in (exported / "saved_model.pb").read_bytes()
 
 
-def test_exported_weights_are_a_copy_of_the_moment(rows, tmp_path):
+def test_exported_weights_are_a_snapshot(rows, tmp_path):
     flow = make_flow("realnvp", (2,), dtype="float32", **SMALL)
     flow.use_xla = False
     x = tf.constant(rows[0])

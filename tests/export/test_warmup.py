@@ -63,7 +63,7 @@ def test_every_record_runs_and_every_row_is_a_plausible_one(version):
                 assert name != "valid" or values.all()
 
 
-def test_rows_are_inside_of_the_data(version):
+def test_rows_are_within_the_range_of_the_data(version):
     (shape,) = {tuple(read_manifest(version)["signatures"]["score"]["inputs"]["x"]["shape"][1:])}
     for request in requests(version):
         if "x" in request.inputs:

@@ -192,7 +192,7 @@ def test_a_config_that_lacks_a_key_is_named(directory):
 
 def test_a_newer_format_asks_for_a_newer_flowzoo(directory):
     edit(directory / "config.json", format=2)
-    with pytest.raises(ValueError, match=r"has format 2, this flowzoo .* reads up to 1. Upgrade flowzoo"):
+    with pytest.raises(ValueError, match=r"has format 2, but this flowzoo .* reads up to 1. Upgrade flowzoo"):
         flowzoo.from_pretrained(directory)
 
 
@@ -218,7 +218,7 @@ def test_a_config_that_describes_no_flow_is_named(directory):
     ("changes", "message"),
     [
         ({"architecture": {"class_name": "os.system"}}, "architecture must be a name"),
-        ({"format": "1"}, "has format '1', which is no number"),
+        ({"format": "1"}, "has format '1', which is not a number"),
         ({"options": ["steps"]}, "options a mapping"),
     ],
 )

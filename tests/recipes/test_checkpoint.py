@@ -1,4 +1,4 @@
-"""A training that is stopped, however it is, goes on as if nothing had happened."""
+"""A stopped training resumes and gives the result of an uninterrupted one."""
 
 import csv
 import os
@@ -52,17 +52,17 @@ def run(directory, **training):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """An undisturbed run."""
+    """An uninterrupted run."""
     directory = tmp_path_factory.mktemp("whole")
     return run(directory), (directory / "history.csv").read_text()
 
 
 class Killed(BaseException):
-    """Nothing catches it, as nothing catches a SIGKILL."""
+    """Nothing catches it, like a SIGKILL."""
 
 
 def kill_when(monkeypatch, owner, name, call):
-    """Raises in place of the given call of a function."""
+    """Raises instead of the given call of a function."""
     function, calls = getattr(owner, name), []
 
     def killed(*args, **kwargs):
@@ -86,10 +86,10 @@ def without_seconds(history):
         (module.Checkpoint, "on_epoch_end", 1),
         (module.Checkpoint, "on_epoch_end", 3),
         (module.files, "write_json", 2),  # between a checkpoint's weights and its state
-        (module.shutil, "rmtree", 3),  # between a checkpoint and the removal of the one before
+        (module.shutil, "rmtree", 3),  # between a checkpoint and the removal of the previous one
     ],
 )
-def test_a_stopped_run_ends_as_the_whole_one(whole, tmp_path, monkeypatch, owner, name, call):
+def test_a_stopped_run_ends_like_the_whole_one(whole, tmp_path, monkeypatch, owner, name, call):
     with monkeypatch.context() as patched:
         kill_when(patched, owner, name, call)
         with pytest.raises(Killed):
@@ -103,8 +103,8 @@ def test_a_stopped_run_ends_as_the_whole_one(whole, tmp_path, monkeypatch, owner
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_checkpoints_have_time_between_them(whole, tmp_path, monkeypatch):
-    """The best weights wait in memory meanwhile, and the last epoch is always written."""
+def test_checkpoints_keep_a_minimum_time_between_them(whole, tmp_path, monkeypatch):
+    """The best weights stay in memory in between, and the last epoch is always written."""
     written = []
     monkeypatch.setattr(module.Checkpoint, "_write", write_noted(module.Checkpoint._write, written))
     metrics = run(tmp_path, checkpoint_seconds=1000)
@@ -113,7 +113,7 @@ def test_checkpoints_have_time_between_them(whole, tmp_path, monkeypatch):
 
 
 def write_noted(write, epochs):
-    """A checkpoint's way of writing that also notes after how many epochs."""
+    """Writes a checkpoint and records after how many epochs."""
 
     def noted(self):
         epochs.append(self.epochs_done)
@@ -122,7 +122,7 @@ def write_noted(write, epochs):
     return noted
 
 
-def test_a_run_that_has_begun_does_not_adapt_again(tmp_path, monkeypatch):
+def test_a_resumed_run_does_not_adapt_again(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         kill_when(patched, module.Checkpoint, "on_epoch_end", 2)
         with pytest.raises(Killed):
@@ -131,8 +131,8 @@ def test_a_run_that_has_begun_does_not_adapt_again(tmp_path, monkeypatch):
     run(tmp_path)
 
 
-def test_patience_is_counted_over_interruptions(tmp_path, monkeypatch):
-    """At such a rate the first epoch stays the best."""
+def test_patience_counts_across_interruptions(tmp_path, monkeypatch):
+    """At this learning rate, the first epoch stays the best."""
     options = {"learning_rate": 1.0, "schedule": "constant", "patience": 2, "epochs": 9, "ema": None}
     wanted = run(tmp_path / "whole", **options)["epochs"]
     assert wanted < 9
@@ -145,7 +145,7 @@ def test_patience_is_counted_over_interruptions(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_weights_are_averaged_in_a_run_that_was_killed_after_its_last_epoch(tmp_path, monkeypatch):
-    """Whether it stopped early or not, what is written is what an undisturbed run writes."""
+    """With or without early stopping, it writes what an uninterrupted run writes."""
     for options in ({}, {"learning_rate": 1.0, "schedule": "constant", "patience": 1, "epochs": 9}):
         whole, stopped = tmp_path / f"whole{len(options)}", tmp_path / f"stopped{len(options)}"
         run(whole, **options)
@@ -166,7 +166,7 @@ def test_weights_are_averaged_in_a_run_that_was_killed_after_its_last_epoch(tmp_
         ]
 
 
-def test_a_full_disk_keeps_the_last_checkpoint_and_says_how_to_go_on(whole, tmp_path, monkeypatch):
+def test_a_full_disk_keeps_the_last_checkpoint_and_says_how_to_resume(whole, tmp_path, monkeypatch):
     def full(path, value):
         raise OSError(28, "No space left on device")
 
@@ -184,13 +184,13 @@ def test_a_full_disk_keeps_the_last_checkpoint_and_says_how_to_go_on(whole, tmp_
     assert run(tmp_path)["test"]["nll"] == pytest.approx(whole[0]["test"]["nll"], abs=1e-5)
 
 
-def test_too_little_room_is_told_before_training(tmp_path, monkeypatch):
+def test_too_little_disk_space_is_reported_before_training(tmp_path, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
-    with pytest.raises(OSError, match=r"needs \d+ MiB in .*, and 0 MiB are free"):
+    with pytest.raises(OSError, match=r"needs \d+ MiB in .*, but 0 MiB are free"):
         run(tmp_path)
 
 
-def test_a_directory_that_cannot_be_written_to_is_told_before_training(tmp_path, monkeypatch):
+def test_a_directory_without_write_permission_is_reported_before_training(tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied")
 
@@ -200,7 +200,7 @@ def test_a_directory_that_cannot_be_written_to_is_told_before_training(tmp_path,
 
 
 def killed_twice(command, directory, moments):
-    """Runs a command that trains into `directory`, with a SIGKILL once each many epochs lie behind."""
+    """Runs a command that trains into `directory`; kills it after each of these numbers of epochs."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
 
     def started():
@@ -233,7 +233,7 @@ def metrics_of(directory):
 
 @pytest.mark.slow
 def test_a_killed_process_is_resumed_by_the_same_command(tmp_path):
-    """SIGKILL, twice, at moments that nobody chose."""
+    """SIGKILL, twice, at arbitrary moments."""
     path = tmp_path / "moons.yaml"
     path.write_text(dump_config(recipe(epochs=30)))
     subprocess.run(train_command(path, tmp_path / "whole"), check=True)
@@ -247,7 +247,7 @@ def test_a_killed_process_is_resumed_by_the_same_command(tmp_path):
 @pytest.mark.needs_shared
 @pytest.mark.skipif(not FLIGHTS.is_file(), reason=f"there is no {FLIGHTS}")
 def test_the_flights_recipe_killed_twice_equals_the_whole_run(tmp_path):
-    """The moments are random: they fall into an epoch, a validation or a checkpoint."""
+    """The moments are random: during an epoch, a validation or a checkpoint."""
     rng = np.random.default_rng()
     settings = (f"data.source={FLIGHTS}", "training.epochs=4", "training.checkpoint_seconds=0")
     options = [option for setting in settings for option in ("--set", setting)]

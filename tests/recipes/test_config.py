@@ -102,21 +102,21 @@ def test_a_missing_file_is_a_file_not_found_error(tmp_path):
         load_config(tmp_path / "nothing.yaml")
 
 
-def test_words_do_not_make_another_training(recipe):
+def test_description_and_card_do_not_change_the_training(recipe):
     config = load_config(recipe)
     assert config.trains_as(load_config(recipe, ["description=words", "card.published=1.05"]))
     assert config.trains_as(load_config(recipe, ["training.checkpoint_seconds=0"]))
     assert not config.trains_as(load_config(recipe, ["seed=1"]))
 
 
-def test_a_tuple_is_the_list_that_a_file_has(recipe, tmp_path):
+def test_a_tuple_equals_the_list_in_a_file(recipe, tmp_path):
     config = load_config(recipe, ["model.options.hidden_units=[8, 8]"])
     options = {**config.model.options, "hidden_units": (8, 8)}
     same = config.model_copy(update={"model": config.model.model_copy(update={"options": options})})
     assert same.trains_as(config)
 
 
-def test_numbers_may_be_written_as_people_write_them(recipe):
+def test_numbers_may_have_other_notations(recipe):
     recipe.write_text(RECIPE + "training: {learning_rate: 1e-3, clip_norm: null}\n")
     assert load_config(recipe).training.learning_rate == 1e-3
 

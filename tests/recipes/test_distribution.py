@@ -1,4 +1,4 @@
-"""Strategies by name, what is said of them, and a training by two processes, one of which is killed."""
+"""Strategies by name, their messages, and a training by two processes, one of which is killed."""
 
 import json
 import os
@@ -24,8 +24,8 @@ ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs/guides/many-workers.md"
 
 
-# -- names and words -------------------------------------------------------------------------
-def test_a_wrong_name_is_told():
+# -- names and messages ----------------------------------------------------------------------
+def test_a_wrong_name_is_reported():
     with pytest.raises(ValueError, match=r"no strategy 'mirored'\. Did you mean 'mirrored'"):
         distribution.make_strategy("mirored")
 
@@ -40,20 +40,20 @@ def test_a_wrong_name_is_told():
         '{"cluster": {"worker": ["host0:2222"]}, "task": {"type": "chief", "index": 0}}',
     ],
 )
-def test_a_wrong_tf_config_is_told(monkeypatch, text):
+def test_a_wrong_tf_config_is_reported(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
-    with pytest.raises(ValueError, match=r"TF_CONFIG is not what TensorFlow reads\. Wanted: .*host1:2222"):
+    with pytest.raises(ValueError, match=r"TF_CONFIG is not valid\. Expected: .*host1:2222"):
         distribution.check_strategy("multi_worker")
 
 
 def test_several_workers_need_a_tf_config(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    with pytest.raises(ValueError, match=r"needs TF_CONFIG .*GPUs of one machine: --strategy mirrored"):
+    with pytest.raises(ValueError, match=r"needs TF_CONFIG .*GPUs of one machine, use --strategy mirrored"):
         distribution.check_strategy("multi_worker")
 
 
 def worker(index, workers=3, replicas=1, kind="worker"):
-    """What a `MultiWorkerMirroredStrategy` says of itself."""
+    """The attributes of a `MultiWorkerMirroredStrategy` that the code reads."""
     cluster = {"worker": [f"host{i}:2222" for i in range(workers)]}
     if kind == "chief":
         cluster["chief"] = ["host9:2222"]
@@ -69,19 +69,19 @@ def worker(index, workers=3, replicas=1, kind="worker"):
     [
         (None, 0, "CPU (TensorFlow sees no GPU)"),
         (None, 1, "1 GPU"),
-        (None, 4, "1 of 4 GPUs (--strategy mirrored takes all)"),
+        (None, 4, "1 of 4 GPUs (--strategy mirrored uses all)"),
         (SimpleNamespace(num_replicas_in_sync=4), 4, "4 GPUs"),
         (worker(0), 0, "worker 0 of 3, which writes the run directory; here CPU (TensorFlow sees no GPU)"),
         (worker(2, replicas=2), 2, "worker 2 of 3, worker 0 writes the run directory; here 2 GPUs"),
         (worker(0, kind="chief"), 1, "worker 0 of 4, which writes the run directory; here 1 GPU"),
     ],
 )
-def test_the_devices_in_one_line(monkeypatch, strategy, gpus, said):
+def test_the_devices_are_described_in_one_line(monkeypatch, strategy, gpus, said):
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: ["GPU"] * gpus)
     assert distribution.describe_devices(strategy) == said
 
 
-def test_one_worker_writes_and_the_others_begin_with_what_it_wrote(tmp_path):
+def test_one_worker_writes_and_the_others_start_from_its_checkpoint(tmp_path):
     (tmp_path / "checkpoints/3").mkdir(parents=True)
     (tmp_path / "checkpoints/3/state.json").write_text("{}")
     for strategy in (None, worker(0)):
@@ -95,7 +95,7 @@ def test_one_worker_writes_and_the_others_begin_with_what_it_wrote(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
 
 
-def test_a_lost_worker_is_told_with_the_way_out():
+def test_a_lost_worker_is_reported_with_the_way_out():
     with (
         pytest.raises(ConnectionError, match=r"\(Connection reset by peer.*same command on every worker"),
         distribution.telling_of_lost_workers(),
@@ -151,13 +151,13 @@ class Workers:
             process.communicate()
 
     def wait(self):
-        """``[(exit status, stdout, stderr), ...]``, one a worker."""
+        """``[(exit status, stdout, stderr), ...]``, one for each worker."""
         outputs = [process.communicate(timeout=300) for process in self.processes]
         return [(worker.returncode, *said) for worker, said in zip(self.processes, outputs, strict=True)]
 
 
 def kill_after(workers, index, checkpoint):
-    """Kills a worker when there is a checkpoint of so many epochs, or more."""
+    """Kills a worker once there is a checkpoint of at least this many epochs."""
     deadline = time.monotonic() + 300
     folder = checkpoint.parent
     while not any(int(path.name) >= int(checkpoint.name) for path in folder.glob("[0-9]*")):
@@ -177,7 +177,7 @@ def weights_in(path):
 
 
 @pytest.mark.slow
-def test_workers_that_are_killed_and_started_again_end_as_a_single_process(tmp_path):
+def test_killed_and_restarted_workers_end_like_a_single_process(tmp_path):
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     for killed, after in ((1, 2), (0, 5)):
         with Workers(tmp_path) as workers:
@@ -213,7 +213,7 @@ JOB = {
 
 @pytest.mark.parametrize("version", ["1.30", "1.37"])
 @pytest.mark.parametrize("kind", list(JOB))
-def test_the_job_fits_the_schemas(kind, version):
+def test_the_job_matches_the_kubernetes_schemas(kind, version):
     assert kubernetes_validate.validate(JOB[kind], version, strict=True) == version
 
 
@@ -222,7 +222,7 @@ def test_the_workers_of_the_job_are_its_pods(monkeypatch):
     pod = spec["template"]["spec"]
     (container,) = pod["containers"]
     values = {variable["name"]: variable.get("value") for variable in container["env"]}
-    # Kubernetes fills in what stands before.
+    # Kubernetes only substitutes variables that are defined earlier.
     assert list(values).index("TASK_INDEX") < list(values).index("TF_CONFIG")
     for index in range(spec["completions"]):
         text = values["TF_CONFIG"].replace("$(TASK_INDEX)", str(index))
@@ -238,7 +238,7 @@ def test_the_workers_of_the_job_are_its_pods(monkeypatch):
     assert JOB["PersistentVolumeClaim"]["metadata"]["name"] == claim
 
 
-def test_the_command_of_the_job_is_one_of_ours():
+def test_the_command_of_the_job_exists():
     from typer.testing import CliRunner
 
     from flowzoo.cli import app

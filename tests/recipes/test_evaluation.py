@@ -14,7 +14,7 @@ def batches(*arrays, size=7):
     return tf.data.Dataset.from_tensor_slices(arrays if len(arrays) > 1 else arrays[0]).batch(size)
 
 
-def test_it_gives_the_mean_and_its_standard_error(rng):
+def test_evaluate_returns_the_mean_and_its_standard_error(rng):
     flow = Flow([], (2,))
     x = rng.normal(size=(50, 2)).astype(np.float32)
     nll = -flow.log_prob(x).numpy().astype(np.float64)
@@ -41,13 +41,13 @@ def test_conditional_flows_are_evaluated_on_pairs(rng):
     assert evaluate(flow, batches(x, context))["nll"] == pytest.approx(wanted, rel=1e-5)
 
 
-def test_a_density_that_is_not_finite_is_told_with_its_row():
+def test_a_density_that_is_not_finite_is_reported_with_its_row():
     x = np.zeros((7, 2), np.float32)
     x[4] = 3e38
     with pytest.raises(ValueError, match="density of row 4 of the data is not finite"):
         evaluate(Flow([], (2,)), batches(x))
 
 
-def test_no_rows_are_refused():
+def test_an_empty_data_set_is_refused():
     with pytest.raises(ValueError, match="the data set holds no rows"):
         evaluate(Flow([], (2,)), batches(np.zeros((0, 2), np.float32)))

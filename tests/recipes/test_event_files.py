@@ -1,4 +1,4 @@
-"""What TensorBoard reads."""
+"""The event files that TensorBoard reads."""
 
 from types import SimpleNamespace
 
@@ -50,8 +50,8 @@ def test_one_point_for_each_metric_and_epoch(checkpoint, tmp_path):
     callback.on_train_end()
 
 
-def test_a_resumed_run_has_no_point_twice_and_none_is_missing(checkpoint, tmp_path):
-    """The first run was killed after the checkpoint of its second epoch and before the events of it."""
+def test_a_resumed_run_has_every_point_once(checkpoint, tmp_path):
+    """The first run was killed between the checkpoint and the events of its second epoch."""
     first = EventFiles(checkpoint, tmp_path / "logs")
     first.on_train_begin()
     epoch(first, checkpoint, 0)

@@ -18,12 +18,12 @@ def test_cosine_ends_at_zero():
     np.testing.assert_allclose(rates(100, 0, 50, 100, schedule="cosine"), [0.1, 0.05, 0.0], atol=1e-6)
 
 
-def test_cosine_begins_after_its_warmup():
+def test_cosine_starts_after_its_warmup():
     got = rates(100, 0, 5, 10, 55, 100, schedule="cosine", warmup_steps=10)
     np.testing.assert_allclose(got, [0.0, 0.05, 0.1, 0.05, 0.0], atol=1e-3)
 
 
-def test_constant_stays():
+def test_constant_keeps_the_learning_rate():
     assert rates(100, 0, 99, schedule="constant") == pytest.approx([0.1, 0.1])
 
 

@@ -1,4 +1,4 @@
-"""The line and the bar."""
+"""The progress line and the progress bar."""
 
 import io
 import re
@@ -34,7 +34,7 @@ def shown(is_terminal, monkeypatch, is_image=False):
     return file.getvalue()
 
 
-def test_a_line_an_epoch(monkeypatch):
+def test_each_epoch_prints_a_line(monkeypatch):
     assert shown(False, monkeypatch).splitlines() == [
         "epoch 1/3: 3.0000 nats, validation 3.5000, 100 rows/s, 0:40 left",
         "epoch 2/3: 2.0000 nats, validation 2.5000, 100 rows/s, 0:20 left",
@@ -42,11 +42,11 @@ def test_a_line_an_epoch(monkeypatch):
     ]
 
 
-def test_images_have_bits(monkeypatch):
+def test_images_show_bits_per_dim(monkeypatch):
     assert "epoch 1/3: 3.0000 bits/dim, validation 3.5000, " in shown(False, monkeypatch, is_image=True)
 
 
-def test_a_terminal_has_a_bar_too_and_gets_its_cursor_back(monkeypatch):
+def test_a_terminal_also_shows_a_bar_and_restores_the_cursor(monkeypatch):
     text = shown(True, monkeypatch)
     assert "epoch 2/3: 2.0000 nats, validation 2.5000, 100 rows/s, 0:20 left" in text
     assert re.search(r"epoch 1/3 \S*━\S* +3\.0000 nats, 100 rows/s, \d:\d\d left", text)
@@ -54,7 +54,7 @@ def test_a_terminal_has_a_bar_too_and_gets_its_cursor_back(monkeypatch):
     assert text.rindex(back) > text.rindex(hidden)
 
 
-def test_a_stopped_training_gives_the_cursor_back():
+def test_a_stopped_training_restores_the_cursor():
     file = io.StringIO()
     console = rich.console.Console(file=file, force_terminal=True, width=100)
 

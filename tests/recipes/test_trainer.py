@@ -1,4 +1,4 @@
-"""A recipe, run: every file of the run directory, and a preset that gives the reported numbers."""
+"""Runs of recipes: every file of the run directory, and a preset that gives the reported metrics."""
 
 import csv
 import json
@@ -35,7 +35,7 @@ def run(tmp_path_factory):
     return directory, train(recipe(), directory, download=False, verbose=0)
 
 
-def test_every_file_is_there(run):
+def test_the_run_directory_has_every_file(run):
     directory, _ = run
     names = {path.name for path in directory.iterdir()}
     assert names == {
@@ -53,12 +53,12 @@ def test_every_file_is_there(run):
         assert (directory / name).read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_recipe_is_written_down_with_its_defaults(run):
+def test_the_recipe_is_saved_with_its_defaults(run):
     directory, _ = run
     assert load_config(directory / "config.yaml") == recipe()
 
 
-def test_the_history_has_a_line_an_epoch(run):
+def test_the_history_has_a_line_for_each_epoch(run):
     directory, _ = run
     with open(directory / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -107,7 +107,7 @@ def test_the_preset_has_the_weights_of_the_best_epoch(tmp_path):
     config = recipe(
         model={"name": "realnvp", "options": {"steps": 2, "hidden_units": [4]}},
         data={"source": "two_moons", "train": "train[:512]", "validation": split, "test": "test[:64]"},
-        # A rate so high that the last epoch is not the best.
+        # A learning rate so high that the last epoch is not the best.
         training={
             "epochs": 6,
             "learning_rate": 2.0,
@@ -180,7 +180,7 @@ def test_a_directory_with_another_recipe_is_left_alone(run):
     assert (directory / "metrics.json").read_bytes() == before
 
 
-def test_a_run_goes_on_when_only_the_words_of_its_recipe_have_changed(run):
+def test_a_run_resumes_if_only_description_or_card_of_its_recipe_changed(run):
     directory, _ = run
     words = {"description": "New words.", "card": {"limits": "Some."}}
     assert trainer._prepare(directory, recipe(**words)) == directory
@@ -216,10 +216,10 @@ def test_a_conditional_recipe_learns_from_pairs(tmp_path, rng):
 
 
 def test_labels_that_the_context_has_no_entry_for_are_refused(tmp_path, rng):
-    """Their contexts would all be the same, zero."""
+    """Their contexts would all be zero."""
     model = {"name": "realnvp", "options": {"steps": 1, "hidden_units": [4]}}
     digits = recipe(model={"context_shape": [5]})
-    with pytest.raises(ValueError, match=r"5 entries, and digits has 10 classes: set .* to \[10\]"):
+    with pytest.raises(ValueError, match=r"5 entries, but digits has 10 classes: set .* to \[10\]"):
         train(digits, tmp_path / "digits", download=False, verbose=0)
     path = tmp_path / "pairs.npz"
     np.savez(path, x=rng.normal(size=(400, 2)).astype(np.float32), y=np.arange(400) % 3)

@@ -45,7 +45,7 @@ def append(pair, path):
 
 
 def scored(elements, transform):
-    """The pairs that come of it, in any order; through a file, as the runner works on copies."""
+    """The resulting pairs, in any order; through a file, because the runner works on copies."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "pairs")
         with beam.Pipeline(runner="DirectRunner") as pipeline:
@@ -54,7 +54,7 @@ def scored(elements, transform):
             return [pickle.load(file) for _ in elements]
 
 
-def test_mappings_with_holes_in_batches(plain, rng):
+def test_mappings_with_missing_values_in_batches(plain, rng):
     flow, directory = plain
     x = rng.normal(size=(3000, 2)).astype(np.float32)
     elements = [{"id": i, "a": float(a), "b": float(b)} for i, (a, b) in enumerate(x)]
@@ -78,7 +78,7 @@ def test_rows_and_the_directory_of_one_version(plain, rng):
 
 
 @pytest.mark.slow
-def test_images_have_bits(tmp_path_factory, rng):
+def test_images_get_bits_per_dim(tmp_path_factory, rng):
     flow = flowzoo.create_model("realnvp", (4, 4, 1), levels=1, channels=2, blocks=0)
     directory = tmp_path_factory.mktemp("models")
     flow.export(directory)
@@ -105,7 +105,7 @@ def test_contexts(conditional, rng):
         ([[1.0, 2.0, 3.0]], None, r"x must have shape \(N, 2\); got \(1, 3\)"),
     ],
 )
-def test_wrong_elements_are_told(plain, elements, columns, message):
+def test_wrong_elements_are_reported(plain, elements, columns, message):
     with pytest.raises(Exception, match=message):
         scored(elements, Score(plain[1], columns))
 
@@ -129,7 +129,7 @@ def test_the_newest_version_is_taken(tmp_path):
 
 
 def test_the_pipeline_of_the_guide(tmp_path, monkeypatch, capfd, rng):
-    """As it stands there, on files of the kind that it speaks of."""
+    """The guide's code, unchanged, on files of the kind that it describes."""
     monkeypatch.chdir(tmp_path)
     names = ["temperature", "pressure", "counts"]
     flow = flowzoo.create_model("realnvp", (3,), steps=1, hidden_units=(4,))
@@ -147,7 +147,7 @@ def test_the_pipeline_of_the_guide(tmp_path, monkeypatch, capfd, rng):
 
 
 def test_a_pipeline_is_built_without_tensorflow(tmp_path):
-    """What is sent to the workers holds no model."""
+    """The pickled transform that goes to the workers holds no model."""
     assert len(pickle.dumps(Score(tmp_path, ["a"])._handler)) < 1000
     program = (
         "import sys; from flowzoo.scoring.beam import Score; Score('m'); print('tensorflow' in sys.modules)"

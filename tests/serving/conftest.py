@@ -1,4 +1,4 @@
-"""The scripts of serving/ as modules: they are run from there and are in no package."""
+"""Imports the scripts of serving/, which are not part of a package."""
 
 import importlib
 from pathlib import Path
@@ -10,6 +10,6 @@ SERVING = Path(__file__).parents[2] / "serving"
 
 @pytest.fixture
 def script(monkeypatch):
-    """``script("load_test")``: the module."""
+    """``script("load_test")`` imports the module."""
     monkeypatch.syspath_prepend(str(SERVING))
     return importlib.import_module

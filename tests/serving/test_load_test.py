@@ -1,4 +1,4 @@
-"""serving/load_test.py."""
+"""Tests of serving/load_test.py."""
 
 import csv
 import subprocess
@@ -19,7 +19,7 @@ def row(**other):
     return {**common, **figures, "p50_ms": "1.5", "p95_ms": "20", "p99_ms": "300.7", **other}
 
 
-def test_a_page(script):
+def test_page(script):
     module = script("load_test")
     text = module.page(
         [
@@ -36,7 +36,7 @@ def test_a_page(script):
     assert "| `m` | 64 | 8 | 1,234 | 1.5 / 20 / 301 | 20,000 | 1.5 / 20 / 301 |" in text
 
 
-def test_a_block_of_a_page(script, tmp_path):
+def test_replacing_a_block_of_a_page(script, tmp_path):
     module, page = script("load_test"), tmp_path / "page.md"
     page.write_text(MARKERS)
     module.write_block(page, "load test", "new")

@@ -1,4 +1,4 @@
-"""The first lines of serving/README.md, run as they stand there, but for the server and the port."""
+"""Runs the first commands of serving/README.md, with another server and port."""
 
 import json
 import os
@@ -28,13 +28,13 @@ def free_port():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_from_a_preset_to_curl(tmp_path):
     export, docker, *curls = lines()
     assert docker.startswith("docker run ")
     assert len(curls) == 2
     flow = flowzoo.from_pretrained("maf_two_moons")
-    # `flowzoo` of this Python, whatever else is on the PATH.
+    # Use the `flowzoo` of this Python, whatever is on the PATH.
     (tmp_path / "bin").mkdir()
     command = tmp_path / "bin/flowzoo"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "from flowzoo.cli import main; main()" "$@"\n')

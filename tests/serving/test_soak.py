@@ -1,4 +1,4 @@
-"""serving/soak.py."""
+"""Tests of serving/soak.py."""
 
 import os
 import re
@@ -18,7 +18,7 @@ def test_which_flow_may_have_answered(script, tmp_path):
     versions.published = {1: 0.0, 2: 20.0, 3: 40.0}
     versions.available = {1: 1.0, 2: 21.0, 3: 41.0}
     assert versions.possible(2, 3) == {0}
-    assert versions.possible(19, 20.5) == {0, 1}  # Published, and not yet seen.
+    assert versions.possible(19, 20.5) == {0, 1}  # Published, but not yet available.
     assert versions.possible(20.5, 22) == {0, 1}
     assert versions.possible(22, 23) == {1}
     assert versions.possible(22, 40.5) == {0, 1}
@@ -69,7 +69,7 @@ def test_growth(script):
     assert growth([100.0, 130.0, 110.0]) == pytest.approx(1.1)
 
 
-def test_memory_is_that_of_the_process(script):
+def test_memory_of_the_process(script):
     memory, stop = script("soak").Memory(os.getpid()), threading.Event()
     threading.Timer(1.5, stop.set).start()
     memory.watch(stop)
@@ -78,7 +78,7 @@ def test_memory_is_that_of_the_process(script):
 
 
 @pytest.mark.slow
-def test_some_seconds_against_the_stand_in(tmp_path):
+def test_a_short_soak_of_the_stand_in(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("<!-- soak: begin -->\n<!-- soak: end -->\n")
     command = [sys.executable, str(SCRIPT), str(tmp_path / "models"), "--out", str(page)]

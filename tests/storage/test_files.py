@@ -7,7 +7,7 @@ import pytest
 from flowzoo.storage import files
 
 
-def test_a_block_that_ends_well_replaces_the_file(tmp_path):
+def test_a_successful_block_replaces_the_file(tmp_path):
     target = tmp_path / "deep" / "note.txt"
     for text in ("first", "second"):
         with files.replacing(target) as beside:
@@ -17,7 +17,7 @@ def test_a_block_that_ends_well_replaces_the_file(tmp_path):
     assert [entry.name for entry in target.parent.iterdir()] == ["note.txt"]
 
 
-def test_a_block_that_fails_leaves_the_file_and_no_litter(tmp_path):
+def test_a_failed_block_keeps_the_file_and_leaves_nothing_behind(tmp_path):
     target = tmp_path / "note.txt"
     target.write_text("whole")
 
@@ -32,7 +32,7 @@ def test_a_block_that_fails_leaves_the_file_and_no_litter(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["note.txt"]
 
 
-def test_a_directory_is_replaced_whole(tmp_path):
+def test_a_directory_is_replaced_as_a_whole(tmp_path):
     target = tmp_path / "preset"
     for name in ("old", "new"):
         with files.replacing_directory(target) as beside:
@@ -58,7 +58,7 @@ def test_a_directory_stays_when_its_block_fails(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["preset"]
 
 
-def test_json_is_written_for_people_and_read_back(tmp_path):
+def test_json_is_written_with_indents_and_read_back(tmp_path):
     path = tmp_path / "a.json"
     files.write_json(path, {"a": [1, 2.5, None]})
     assert path.read_text().startswith('{\n  "a"')
@@ -81,6 +81,6 @@ def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path):
     assert json.loads(path.read_text()) == {"a": 1}
 
 
-def test_sha256_is_the_files(tmp_path):
+def test_sha256_is_the_digest_of_the_file(tmp_path):
     (tmp_path / "a").write_bytes(b"flow")
     assert files.sha256(tmp_path / "a") == hashlib.sha256(b"flow").hexdigest()

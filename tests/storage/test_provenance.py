@@ -40,11 +40,11 @@ def test_the_commit_of_a_checkout(checkout):
     assert provenance.revision() == revision + "-dirty"
 
 
-def test_an_installed_package_has_none(tmp_path, monkeypatch):
+def test_an_installed_package_has_no_commit(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "flowzoo" / "storage" / "provenance.py"))
     assert provenance.revision() is None
 
 
-def test_without_git_there_is_none(checkout, monkeypatch):
+def test_without_git_there_is_no_commit(checkout, monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert provenance.revision() is None

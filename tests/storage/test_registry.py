@@ -42,32 +42,32 @@ def test_a_stamp_says_what_is_wrong(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([], "is no index of presets; the file is damaged"),
-        ({"format": 1}, "is no index of presets"),
-        ({"format": 2, "presets": []}, "has format 2, this flowzoo .* Upgrade flowzoo"),
-        ({"presets": []}, "has format None, which is no number"),
-        (index(name="../../etc"), r"'../../etc' is no name of a preset"),
-        (index(name="a/b"), "no name of a preset"),
-        (index(name=".hidden"), "no name of a preset"),
-        (index(name=7), "no name of a preset"),
+        ([], "is not an index of presets; the file is damaged"),
+        ({"format": 1}, "is not an index of presets"),
+        ({"format": 2, "presets": []}, "has format 2, but this flowzoo .* Upgrade flowzoo"),
+        ({"presets": []}, "has format None, which is not a number"),
+        (index(name="../../etc"), r"'../../etc' is not a valid preset name"),
+        (index(name="a/b"), "not a valid preset name"),
+        (index(name=".hidden"), "not a valid preset name"),
+        (index(name=7), "not a valid preset name"),
         (
             index(files=FILES | {"../../.bashrc": GOOD}),
-            "'../../.bashrc', which is no file of a preset",
+            "'../../.bashrc', which is not a file of a preset",
         ),
-        (index(files=FILES | {"weights.pkl": GOOD}), "'weights.pkl', which is no file of a preset"),
-        (index(files={"config.json": GOOD}), "the entry of toy is not whole"),
-        (index(files=FILES | {"config.json": {"size": "3", "sha256": "a" * 64}}), "not whole"),
-        (index(files=FILES | {"config.json": {"size": 3, "sha256": "short"}}), "not whole"),
-        (index(architecture=None), "not whole"),
+        (index(files=FILES | {"weights.pkl": GOOD}), "'weights.pkl', which is not a file of a preset"),
+        (index(files={"config.json": GOOD}), "the entry of toy is incomplete"),
+        (index(files=FILES | {"config.json": {"size": "3", "sha256": "a" * 64}}), "is incomplete"),
+        (index(files=FILES | {"config.json": {"size": 3, "sha256": "short"}}), "is incomplete"),
+        (index(architecture=None), "is incomplete"),
         (index(files=None), "an entry without files"),
     ],
 )
-def test_an_index_that_is_wrong_is_refused_by_name(content, message):
+def test_a_wrong_index_is_refused_by_name(content, message):
     with pytest.raises(ValueError, match=f"somewhere.*{message}"):
         parse_index(content, "somewhere")
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a" * 101, "ü", "x\n", None])
-def test_names_that_are_none(name):
-    with pytest.raises(ValueError, match="no name of a preset"):
+def test_invalid_names_are_refused(name):
+    with pytest.raises(ValueError, match="not a valid preset name"):
         check_name(name, "here")

@@ -1,4 +1,4 @@
-"""A registry elsewhere: over HTTP, on disk, in memory; interrupted, damaged, shared by processes."""
+"""Remote registries: over HTTP, on disk, in memory; interrupted, damaged, shared by processes."""
 
 import http.server
 import json
@@ -23,7 +23,7 @@ WEIGHTS = "model.weights.h5"
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory):
-    """A registry of one preset on disk, and what its flow says of some rows."""
+    """A registry of one preset on disk, and its flow's log_prob of some rows."""
     root = tmp_path_factory.mktemp("registry")
     flow = flowzoo.create_model("realnvp", (2,), steps=1, hidden_units=(4,))
     perturb(flow, 0.2)
@@ -39,7 +39,7 @@ def write_index(root):
 
 @pytest.fixture
 def root(published, tmp_path):
-    """A copy of it, to be spoilt."""
+    """A copy of the registry that a test may damage."""
     return Path(shutil.copytree(published[0], tmp_path / "registry"))
 
 
@@ -51,7 +51,7 @@ def cache(tmp_path, monkeypatch):
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Files, from a byte on if asked for; notes what was asked, and can break off."""
+    """Serves files and byte ranges, records the requests, and can break off."""
 
     def do_GET(self):
         path = Path(self.translate_path(self.path))
@@ -81,7 +81,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(root):
-    """Serves `root` at `.url` and notes what was `.asked`; can break off, be slow, or know no ranges."""
+    """Serves `root` at `.url` and records requests in `.asked`; can break off, be slow, or lack ranges."""
 
     def handler(*args):
         return Handler(*args, directory=str(root))
@@ -99,11 +99,11 @@ def asked_for(server, name=WEIGHTS):
 
 
 def held(cache):
-    """The fetched files that bear their names."""
+    """The fetched files with their final names."""
     return sorted(path.name for path in cache.rglob("*") if path.is_file() and path.name[0] != ".")
 
 
-# -- where it may be ---------------------------------------------------------------------------
+# -- locations ---------------------------------------------------------------------------------
 def in_memory(root):
     file_system = fsspec.filesystem("memory")
     file_system.put(str(root), "/zoo-of-tests", recursive=True)
@@ -111,7 +111,7 @@ def in_memory(root):
 
 
 @pytest.mark.parametrize("address", ["http", "file", "directory", "memory"])
-def test_a_preset_is_fetched_from_wherever_it_is(address, root, server, published):
+def test_a_preset_is_fetched_from_any_kind_of_registry(address, root, server, published):
     registry = {
         "http": lambda: server.url + "/",
         "file": lambda: root.as_uri(),
@@ -141,7 +141,7 @@ def test_bundled_presets_come_first(root, monkeypatch):
     assert presets.find_preset("toy_flow") == root / "toy_flow"
 
 
-def test_what_is_in_the_cache_is_not_fetched_again(server):
+def test_cached_files_are_not_fetched_again(server):
     remote.fetch_preset(server.url, "toy_flow")
     remote.fetch_preset(server.url, "toy_flow")
     assert asked_for(server) == [0]
@@ -152,12 +152,12 @@ def test_without_the_network_the_cache_is_enough(server, cache):
     remote.fetch_preset(server.url, "toy_flow")
     server.shutdown()
     server.server_close()
-    with pytest.warns(UserWarning, match="Using what was fetched from there before"):
+    with pytest.warns(UserWarning, match="Using the index that was fetched before"):
         directory = remote.fetch_preset(server.url, "toy_flow")
     assert (directory / WEIGHTS).is_file()
 
 
-def test_a_preset_published_anew_is_fetched_anew(root, server):
+def test_a_preset_that_is_published_again_is_fetched_again(root, server):
     first = remote.fetch_preset(server.url, "toy_flow")
     (root / "toy_flow/metadata.json").write_text("{}")
     write_index(root)
@@ -165,7 +165,7 @@ def test_a_preset_published_anew_is_fetched_anew(root, server):
     assert (second / "metadata.json").read_text() == "{}" != (first / "metadata.json").read_text()
 
 
-def test_the_cache_is_where_it_is_wanted(monkeypatch, tmp_path):
+def test_the_cache_directory_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.delenv("FLOWZOO_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert remote.cache_directory() == tmp_path / "flowzoo"
@@ -173,8 +173,8 @@ def test_the_cache_is_where_it_is_wanted(monkeypatch, tmp_path):
     assert remote.cache_directory() == Path.home() / ".cache/flowzoo"
 
 
-# -- what may break ----------------------------------------------------------------------------
-def test_a_fetch_that_broke_off_goes_on(server, cache, root):
+# -- failures ----------------------------------------------------------------------------------
+def test_an_interrupted_fetch_resumes(server, cache, root):
     size = (root / "toy_flow" / WEIGHTS).stat().st_size
     server.breaks_after = 1000
     for times in (1, 2):
@@ -190,7 +190,7 @@ def test_a_fetch_that_broke_off_goes_on(server, cache, root):
     assert {path.name for path in directory.iterdir()} == {"config.json", "metadata.json", WEIGHTS}
 
 
-def test_a_server_without_ranges_sends_it_all_again(server, cache, root):
+def test_a_server_without_ranges_sends_the_whole_file_again(server, cache, root):
     server.breaks_after, server.ranges = 1000, False
     with pytest.raises(OSError, match=WEIGHTS):
         remote.fetch_preset(server.url, "toy_flow")
@@ -200,7 +200,7 @@ def test_a_server_without_ranges_sends_it_all_again(server, cache, root):
     assert (directory / WEIGHTS).read_bytes() == (root / "toy_flow" / WEIGHTS).read_bytes()
 
 
-def test_a_beginning_of_something_else_is_thrown_away(server, cache, root):
+def test_a_partial_file_of_another_version_is_discarded(server, cache, root):
     directory = remote.fetch_preset(server.url, "toy_flow")
     (directory / WEIGHTS).unlink()
     (directory / f".{WEIGHTS}.partial").write_bytes(b"nonsense")
@@ -209,7 +209,7 @@ def test_a_beginning_of_something_else_is_thrown_away(server, cache, root):
     assert (directory / WEIGHTS).read_bytes() == (root / "toy_flow" / WEIGHTS).read_bytes()
 
 
-def test_a_file_that_was_spoilt_in_the_cache_is_fetched_again(server):
+def test_a_damaged_file_in_the_cache_is_fetched_again(server):
     directory = remote.fetch_preset(server.url, "toy_flow")
     (directory / "config.json").write_text("{}")
     remote.fetch_preset(server.url, "toy_flow")
@@ -224,14 +224,14 @@ def spoil(path, how):
 
 @pytest.mark.parametrize("name", ["config.json", "metadata.json", WEIGHTS])
 @pytest.mark.parametrize("how", ["truncated", "longer", "flipped"])
-def test_a_file_that_is_not_the_indexs_is_named_and_not_kept(server, cache, root, name, how):
+def test_a_file_that_differs_from_the_index_is_named_and_not_kept(server, cache, root, name, how):
     spoil(root / "toy_flow" / name, how)
     with pytest.raises((ValueError, OSError), match=rf"{server.url}/toy_flow/{name} (has|ended|is damaged)"):
         flowzoo.from_pretrained("toy_flow", registry=server.url)
     assert name not in held(cache)
 
 
-def test_a_file_that_is_not_there_is_named(server, root):
+def test_a_missing_file_is_named(server, root):
     (root / "toy_flow" / WEIGHTS).unlink()
     with pytest.raises(OSError, match=rf"toy_flow/{WEIGHTS} cannot be read: Not Found"):
         remote.fetch_preset(server.url, "toy_flow")
@@ -245,7 +245,7 @@ def test_a_file_that_is_not_there_is_named(server, root):
         ("file:///nowhere/zoo", "index.json cannot be read"),
     ],
 )
-def test_a_registry_that_is_not_there_is_named(registry, message):
+def test_a_missing_registry_is_named(registry, message):
     with pytest.raises(OSError, match=message):
         flowzoo.from_pretrained("toy_flow", registry=registry)
 
@@ -255,7 +255,7 @@ def test_an_unknown_protocol_is_named():
         flowzoo.from_pretrained("toy_flow", registry="zoo9://x")
 
 
-def test_an_index_that_is_no_json_is_named(root):
+def test_an_index_that_is_not_json_is_named(root):
     (root / "index.json").write_text("<html>")
     with pytest.raises(ValueError, match=r"index\.json is not valid JSON"):
         remote.fetch_preset(root, "toy_flow")
@@ -268,11 +268,11 @@ def test_a_newer_index_asks_for_a_newer_flowzoo(root):
 
 
 @pytest.mark.parametrize("name", ["../../outside", "/etc", ".", ""])
-def test_nothing_is_written_outside_of_the_cache(root, cache, name):
+def test_nothing_is_written_outside_the_cache(root, cache, name):
     index = json.loads((root / "index.json").read_text())
     index["presets"][0]["name"] = name
     (root / "index.json").write_text(json.dumps(index))
-    with pytest.raises(ValueError, match="is no name of a preset"):
+    with pytest.raises(ValueError, match="is not a valid preset name"):
         remote.fetch_preset(root, name)
     assert held(cache) == []
 
@@ -281,7 +281,7 @@ def test_a_file_of_another_name_is_refused(root, cache):
     index = json.loads((root / "index.json").read_text())
     index["presets"][0]["files"]["../../evil.py"] = {"size": 1, "sha256": "0" * 64}
     (root / "index.json").write_text(json.dumps(index))
-    with pytest.raises(ValueError, match="is no file of a preset; refused"):
+    with pytest.raises(ValueError, match="is not a file of a preset; refused"):
         remote.fetch_preset(root, "toy_flow")
     assert held(cache) == []
 
@@ -294,8 +294,8 @@ print(fetch_preset(sys.argv[1], "toy_flow"))
 
 
 def test_several_processes_fetch_at_once(server, root):
-    """None of them needs TensorFlow; one fetches, the others wait for it."""
-    server.pause = 1.0  # So that the others come while the first is at it.
+    """One process fetches while the others wait. None of them needs TensorFlow."""
+    server.pause = 1.0  # So that the others arrive while the first one fetches.
     command = [sys.executable, "-c", FETCH, server.url]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     printed = {process.communicate()[0].strip() for process in running}

@@ -88,7 +88,7 @@ def test_a_flow_of_two_devices_is_used_as_any_other(two_devices):
 @pytest.mark.slow
 def test_what_is_made_outside_of_the_scope_is_told(two_devices):
     optimizer, step = two_devices["messages"]
-    assert "its optimizer was not: make it there too" in optimizer
+    assert "its optimizer was not: make the optimizer under" in optimizer
     assert "Own has its own train_step" in step
 
 

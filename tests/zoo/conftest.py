@@ -1,4 +1,4 @@
-"""A small run, and the zoo that its preset is published into."""
+"""A small run, and a zoo with its published preset."""
 
 import pytest
 
@@ -35,7 +35,7 @@ def run_dir(recipe, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def zoo(run_dir, tmp_path_factory):
-    """A zoo of one preset; not to be written to."""
+    """A zoo of one preset; tests must not write to it."""
     directory = tmp_path_factory.mktemp("zoo")
     publish(run_dir, directory, download=False)
     return directory

@@ -21,12 +21,12 @@ def copy(zoo, tmp_path):
     return Path(shutil.copytree(zoo, tmp_path / "pretrained"))
 
 
-def test_the_zoo_is_as_build_makes_it():
-    """If not: flowzoo zoo build."""
+def test_the_bundled_zoo_is_up_to_date():
+    """If this fails, run `flowzoo zoo build`."""
     assert stale(ROOT / "pretrained", ROOT / "docs/zoo.md") == []
 
 
-def test_a_file_that_is_missing_or_changed_is_stale(copy, tmp_path):
+def test_a_missing_or_changed_file_is_stale(copy, tmp_path):
     table = tmp_path / "docs/zoo.md"
     assert stale(copy, table) == [table]
     build(copy, table)
@@ -38,7 +38,7 @@ def test_a_file_that_is_missing_or_changed_is_stale(copy, tmp_path):
         path.write_text(before)
 
 
-def test_a_change_of_the_metadata_is_a_change_of_all(copy, tmp_path):
+def test_changed_metadata_make_all_files_stale(copy, tmp_path):
     table = tmp_path / "docs/zoo.md"
     build(copy, table)
     metadata = json.loads((copy / "tiny_moons/metadata.json").read_text())
@@ -49,7 +49,7 @@ def test_a_change_of_the_metadata_is_a_change_of_all(copy, tmp_path):
     assert "| 0.1250 ± " in table.read_text()
 
 
-def test_the_table_has_a_line_a_preset_with_a_link_that_leads_there(copy, tmp_path):
+def test_the_table_has_a_line_with_a_link_for_each_preset(copy, tmp_path):
     table = tmp_path / "docs/deep/zoo.md"
     build(copy, table)
     line = table.read_text().splitlines()[-1]
@@ -79,7 +79,7 @@ def test_a_bundled_preset_has_its_recipe(directory):
 
 
 @pytest.mark.parametrize("directory", [p for p in BUNDLED if p.name.startswith("nsf_")], ids=lambda p: p.name)
-def test_a_neural_spline_flow_of_a_toy_is_as_good_as_can_be(directory):
+def test_a_neural_spline_flow_of_a_toy_is_close_to_the_entropy(directory):
     metadata = preset_metadata(directory)
     if metadata["data"]["source"] in toy.NAMES:
         assert metadata["test"]["nll"] < toy.entropy(metadata["data"]["source"]) + 0.05

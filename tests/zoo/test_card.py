@@ -10,7 +10,7 @@ def content(zoo):
     return files.read_json(directory / "config.json"), files.read_json(directory / "metadata.json")
 
 
-def test_a_card_says_what_a_reader_must_know(content, zoo):
+def test_a_card_has_all_facts(content, zoo):
     text = card(*content)
     assert text == (zoo / "tiny_moons/README.md").read_text()
     _, metadata = content
@@ -33,7 +33,7 @@ def test_a_card_says_what_a_reader_must_know(content, zoo):
 
 
 def test_the_code_of_a_card_runs(content, zoo):
-    """With the directory for the name, which is bundled with no version."""
+    """With the directory instead of the name, because the preset is not bundled."""
     import numpy as np
 
     code = card(*content).split("```python\n")[1].split("```")[0]
@@ -44,14 +44,14 @@ def test_a_card_of_a_conditional_flow_says_where_the_context_goes(content):
     config, metadata = content
     text = card({**config, "context_shape": [10]}, metadata)
     assert "flow.sample(16, context, seed=0)" in text
-    assert "| context | (10,) |" in text
+    assert "| context shape | (10,) |" in text
 
 
 def test_a_card_without_a_published_number_says_so(content):
     config, metadata = content
     recipe = {**metadata["recipe"], "card": {**metadata["recipe"]["card"], "published": None}}
     text = card(config, {**metadata, "recipe": recipe})
-    assert "| published | 0.2892 nats is the density's entropy, the least there is |" in text
+    assert "| published | none; the lower bound is the density's entropy, 0.2892 nats |" in text
     data = {key: value for key, value in metadata["data"].items() if key != "entropy"}
     text = card(config, {**metadata, "recipe": recipe, "data": data})
     assert "| published | none known |" in text
@@ -60,5 +60,5 @@ def test_a_card_without_a_published_number_says_so(content):
 @pytest.mark.parametrize(
     ("seconds", "text"), [(45.4, "45 s"), (90, "1.5 min"), (1200, "20.0 min"), (9000, "2.5 h")]
 )
-def test_durations_read_well(seconds, text):
+def test_durations_have_a_readable_unit(seconds, text):
     assert duration(seconds) == text

@@ -22,7 +22,7 @@ def metadata(zoo):
 
 @pytest.fixture
 def copy(run_dir, tmp_path):
-    """A copy of the run, to be spoilt."""
+    """A copy of the run that a test may damage."""
     return Path(shutil.copytree(run_dir, tmp_path / "run"))
 
 
@@ -33,7 +33,7 @@ def weight_dtypes(path):
     return set(found)
 
 
-def test_a_preset_has_every_file_and_the_index_knows_it(zoo):
+def test_a_preset_has_every_file_and_the_index_lists_them(zoo):
     names = {"README.md", "config.json", "metadata.json", "model.weights.h5", "samples.png"}
     assert {path.name for path in (zoo / "tiny_moons").iterdir()} == names
     assert {path.name for path in zoo.iterdir()} == {"index.json", "tiny_moons"}
@@ -41,7 +41,7 @@ def test_a_preset_has_every_file_and_the_index_knows_it(zoo):
     assert set(entry["files"]) == names
 
 
-def test_the_metadata_hold_what_a_reader_must_know(metadata, recipe, zoo):
+def test_the_metadata_hold_all_facts(metadata, recipe, zoo):
     assert metadata["name"] == "tiny_moons"
     assert metadata["test"]["rows"] == 2000
     assert metadata["test"]["nll_se"] > 0
@@ -56,7 +56,7 @@ def test_the_metadata_hold_what_a_reader_must_know(metadata, recipe, zoo):
     assert metadata["recipe"] == recipe.model_dump(mode="json")
 
 
-def test_the_weights_are_halved_and_the_numbers_are_theirs(metadata, run_dir, zoo):
+def test_the_weights_are_float16_and_the_metrics_are_theirs(metadata, run_dir, zoo):
     assert metadata["weights_dtype"] == "float16"
     weights = zoo / "tiny_moons/model.weights.h5"
     assert weight_dtypes(weights) == {np.dtype("float16")}
@@ -71,7 +71,7 @@ def test_the_weights_are_halved_and_the_numbers_are_theirs(metadata, run_dir, zo
 
 
 @pytest.mark.parametrize("reason", ["the metric moves", "a number does not fit"])
-def test_weights_that_would_suffer_stay_whole(run_dir, tmp_path, monkeypatch, reason):
+def test_weights_that_lose_accuracy_stay_float32(run_dir, tmp_path, monkeypatch, reason):
     if reason == "the metric moves":
         monkeypatch.setattr(publishing, "TOLERANCE", 1e-9)
         monkeypatch.setattr(publishing, "agree", lambda one, other: True)
@@ -85,7 +85,7 @@ def test_weights_that_would_suffer_stay_whole(run_dir, tmp_path, monkeypatch, re
     assert metadata["test"]["nll"] == pytest.approx(wanted, abs=1e-6)
 
 
-def test_a_number_beyond_half_precision_is_noticed(tmp_path):
+def test_a_number_that_overflows_float16_is_noticed(tmp_path):
     with h5py.File(tmp_path / "whole.h5", "w") as file:
         file["layer/vars/0"] = np.array([1.0, 70000.0], np.float32)
         file["layer/vars/1"] = np.arange(3)
@@ -94,7 +94,7 @@ def test_a_number_beyond_half_precision_is_noticed(tmp_path):
         assert file["layer/vars/1"].dtype == np.int64
 
 
-def test_it_goes_to_a_bucket_as_well(run_dir, recipe, tmp_path, monkeypatch):
+def test_a_run_is_published_to_a_bucket(run_dir, recipe, tmp_path, monkeypatch):
     monkeypatch.setenv("FLOWZOO_CACHE", str(tmp_path))
     registry = "memory://bucket-of-tests/zoo"
     publish(run_dir, registry, download=False)
@@ -106,7 +106,7 @@ def test_it_goes_to_a_bucket_as_well(run_dir, recipe, tmp_path, monkeypatch):
     assert flow.event_shape == (2,)
 
 
-def test_data_in_a_file_are_known_by_their_digest(recipe, tmp_path):
+def test_data_in_a_file_are_identified_by_their_digest(recipe, tmp_path):
     path = tmp_path / "rows.npy"
     np.save(path, np.zeros((3, 2), np.float32))
     words = recipe.card.model_copy(update={"licence": "CC0", "data_url": "https://example.com"})
@@ -128,7 +128,7 @@ def test_a_run_that_is_not_finished(tmp_path):
     refuse(tmp_path, FileNotFoundError, "holds no finished run", tmp_path)
 
 
-def test_metrics_that_are_not_the_weights(copy, tmp_path):
+def test_metrics_that_do_not_match_the_weights(copy, tmp_path):
     metrics = json.loads((copy / "metrics.json").read_text())
     metrics["test"]["nll"] -= 0.1
     (copy / "metrics.json").write_text(json.dumps(metrics))
@@ -146,18 +146,18 @@ def test_data_without_a_licence(copy, tmp_path):
     content = yaml.safe_load((copy / "config.yaml").read_text())
     content["data"] |= {"source": str(tmp_path / "rows.npy"), "train": "train", "test": "test"}
     (copy / "config.yaml").write_text(yaml.safe_dump(content))
-    refuse(copy, ValueError, r"must say under which licence its data are: card\.licence", tmp_path)
+    refuse(copy, ValueError, r"must name the licence of its data: set card\.licence", tmp_path)
 
 
 def test_weights_that_are_too_large(run_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(publishing, "MOST_BYTES", 1000)
-    refuse(run_dir, ValueError, r"The weights have .* MiB; a preset's may have", tmp_path)
+    refuse(run_dir, ValueError, r"The weights take .* MiB; a preset may take", tmp_path)
 
 
 def test_a_name_that_leads_elsewhere(copy, tmp_path):
     content = yaml.safe_load((copy / "config.yaml").read_text())
     (copy / "config.yaml").write_text(yaml.safe_dump({**content, "name": "../evil"}))
-    refuse(copy, ValueError, r"'../evil' is no name of a preset", tmp_path)
+    refuse(copy, ValueError, r"'../evil' is not a valid preset name", tmp_path)
 
 
 def test_a_run_of_the_same_name_is_not_replaced(copy):

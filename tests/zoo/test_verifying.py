@@ -8,14 +8,14 @@ from flowzoo.zoo import verify
 from flowzoo.zoo.publishing import agree
 
 
-def test_a_card_that_is_true(zoo):
+def test_a_card_with_the_right_metric(zoo):
     card, measured, agrees = verify(zoo / "tiny_moons", download=False)
     assert agrees
     assert measured["nll"] == pytest.approx(card["nll"], abs=1e-6)
     assert measured["rows"] == 2000
 
 
-def test_a_card_that_is_not(zoo, tmp_path):
+def test_a_card_with_a_wrong_metric(zoo, tmp_path):
     directory = shutil.copytree(zoo / "tiny_moons", tmp_path / "tiny_moons")
     metadata = json.loads((directory / "metadata.json").read_text())
     metadata["test"]["nll"] -= 0.01

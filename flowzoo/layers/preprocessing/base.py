@@ -16,7 +16,7 @@ from flowzoo.utils.messages import Argument, Message
 class Preprocessing(FlowLayer):
     """A flow layer that stands before the transforms.
 
-    Beside `bijector` and `create_weights` a subclass writes what applies to it:
+    Besides `bijector` and `create_weights`, a subclass implements what applies to it:
 
     * `moments` and `fit_moments`, if it learns from the moments of the data;
     * `check_range`, if it takes some values only, and `support`, the interval of these;

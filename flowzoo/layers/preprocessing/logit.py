@@ -20,7 +20,7 @@ class Logit(Preprocessing):
             (Dinh et al. 2017) natural images.
 
     Raises:
-        ValueError: If the interval is empty, or the margin not between 0 and 0.5.
+        ValueError: If the interval is empty, or the margin is not between 0 and 0.5.
     """
 
     def __init__(self, low: float = 0.0, high: float = 256.0, margin: float = 1e-6, **kwargs):
