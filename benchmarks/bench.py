@@ -1,14 +1,15 @@
-"""flowzoo on the work that the other flow libraries are timed on: one JSON line on stdout.
+"""Times flowzoo on the same work as the other flow libraries: one JSON line on stdout.
 
     python benchmarks/bench.py --task sample --case maf512 --dim 64
     python benchmarks/bench.py --task train --case realnvp --dim 6 --batch 512
     python benchmarks/bench.py --task fit --case nsf --data two_moons --seconds 5
     python ../shared/peers/run_all.py --extra "flowzoo=python benchmarks/bench.py"
 
-`--variant auto` tries what a user could switch on or off, each in a process of its own, reports the fastest
-as the value, and the default beside it. `train` times the steps that `flow.fit` runs, `fit` is `flow.fit`.
-`--task sample` of a masked autoregressive flow and `--task log_prob` of an inverse one report, as
-`over_fast_direction`, the ratio of the slow direction to one pass the other way in the same process.
+`--variant auto` tries the settings that a user can change, each in its own process. It reports the fastest as
+the value, and all of them under `variants`. `train` times the steps that `flow.fit` runs; `fit` runs
+`flow.fit` itself. `--task sample` of a masked autoregressive flow and `--task log_prob` of an inverse one
+also report `over_fast_direction`: the time of the slow direction over that of the fast direction, in the same
+process.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ LAYERS = {"realnvp": 8, "maf": 5, "iaf": 5, "nsf": 5, "planar": 16, "radial": 16
 GLOW_SHAPES = {1024: (32, 32, 1), 3072: (32, 32, 3)}
 FIT_BATCH = 512
 UNITS = {"cold": "s", "fit": "nats"}
-# What a user could switch on or off: XLA, and a callback after each step.
+# Settings that a user can change: XLA, and a callback after each step.
 VARIANTS = {"train": ("default", "xla", "graph", "single"), "fit": ("default", "single")}
 USE_XLA = {"xla": True, "graph": False}
 
 
 def main() -> int:
-    """Runs one benchmark, or with `--variant auto` each variant in a process of its own."""
+    """Runs one benchmark, or with `--variant auto` each variant in its own process."""
     arguments = parse()
     if arguments.variant != "auto":
         print(json.dumps(run(arguments)), flush=True)
@@ -72,29 +73,29 @@ def main() -> int:
 
 
 def parse() -> argparse.Namespace:
-    """The command line that all benchmark scripts of the peers have."""
+    """The command line, which is the same as that of the peers' benchmark scripts."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--task", required=True, choices=("train", "log_prob", "sample", "cold", "fit"))
     parser.add_argument(
-        "--case", required=True, help="an architecture; a number behind it is the hidden width"
+        "--case", required=True, help="an architecture, with an optional hidden width: maf512"
     )
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--dim", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--data", default="two_moons", help="of the task fit")
-    parser.add_argument("--clock", default="warm", choices=("warm", "cold"), help="of the task fit")
+    parser.add_argument("--data", default="two_moons", help="data of the task fit")
+    parser.add_argument("--clock", default="warm", choices=("warm", "cold"), help="clock of the task fit")
     parser.add_argument("--variant", default="auto", choices=("auto", "default", "xla", "graph", "single"))
     parser.add_argument("--variant-timeout", type=float, default=300.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--peers", type=Path, default=Path("../shared/peers"), help="whose data.py fit reads")
+    parser.add_argument("--peers", type=Path, default=Path("../shared/peers"), help="folder of data.py")
     return parser.parse_args()
 
 
 def run(arguments: argparse.Namespace) -> dict:
-    """One benchmark in this process."""
+    """Runs one benchmark in this process."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     limit_threads(arguments.threads)
     if arguments.task == "cold":
@@ -116,7 +117,7 @@ def run(arguments: argparse.Namespace) -> dict:
         return {**record, **time_fit(flow, arguments)}
     x = rows(flow, arguments)
     rng = np.random.default_rng(0)
-    # Away from the identity, where every layer has something to do.
+    # Move the flow away from the identity, so that no layer is trivial.
     for variable in flow.trainable_variables:
         variable.assign_add(0.01 * rng.standard_normal(variable.shape))
     timings = {"train": time_train, "log_prob": time_log_prob, "sample": time_sample}[arguments.task]
@@ -125,11 +126,11 @@ def run(arguments: argparse.Namespace) -> dict:
 
 
 def cold_start(arguments, say=lambda part: None):
-    """What a user's script does until the first density; the flow, and the seconds of each part.
+    """Runs a user's script up to the first density; returns the flow and the seconds of each part.
 
     Args:
-        arguments: Of the command line.
-        say: Called at the end of each part, with its name.
+        arguments: The command line.
+        say: Function to call at the end of each part, with its name.
     """
     import flowzoo
     from flowzoo.backend.imports import import_tensorflow
@@ -140,7 +141,7 @@ def cold_start(arguments, say=lambda part: None):
         seconds[part] = process_age() - sum(seconds.values())
         say(part)
 
-    import_tensorflow()  # As `create_model` would, in a moment.
+    import_tensorflow()  # `create_model` would import it next.
     end("import_s")
     flow = build(flowzoo, arguments)
     end("build_s")
@@ -150,7 +151,7 @@ def cold_start(arguments, say=lambda part: None):
 
 
 def describe(flow, arguments) -> dict:
-    """What every benchmark reports."""
+    """The fields that every benchmark reports."""
     import keras
     import tensorflow as tf
 
@@ -173,13 +174,13 @@ def describe(flow, arguments) -> dict:
 
 
 def rows(flow, arguments) -> np.ndarray:
-    """One batch, inside of the splines' boxes."""
+    """One batch, inside the splines' bounds."""
     x = np.random.default_rng(0).standard_normal((arguments.batch, *flow.event_shape))
     return np.clip(x, -2.9, 2.9).astype(np.float32)
 
 
 def build(flowzoo, arguments):
-    """The flow of a case, through the public API, as the variant says."""
+    """Builds the flow of a case and variant with the public API."""
     case, width = re.fullmatch(r"([a-z]+)(\d+)?", arguments.case).groups()
     hidden = (int(width or 128),) * 2
     options: dict = {"preprocessing": "none"}
@@ -187,7 +188,7 @@ def build(flowzoo, arguments):
     if case == "realnvp" or case in ("maf", "iaf"):
         options |= {"steps": LAYERS[case], "hidden_units": hidden, "actnorm": False}
     elif case in ("planar", "radial"):
-        # As with the peers: the formula is samples' in the one task, and densities' in the others.
+        # As with the peers: the closed form is for sampling in the task sample, and for densities otherwise.
         options |= {"steps": LAYERS[case], "closed": "forward" if arguments.task == "sample" else "inverse"}
     elif case == "glow":
         shape = GLOW_SHAPES[arguments.dim]
@@ -200,7 +201,7 @@ def build(flowzoo, arguments):
 
 
 def compile_with(flow, learning_rate, arguments):
-    """Keras's compile, with Adam as the peers have it."""
+    """Compiles the flow with Adam, as the peers do."""
     import keras
 
     steps = {"steps_per_execution": 1} if arguments.variant == "single" else {}
@@ -209,7 +210,7 @@ def compile_with(flow, learning_rate, arguments):
 
 
 def time_log_prob(flow, x, arguments) -> dict:
-    """Densities of one batch, which is a tensor, as it is of the others' kind with them."""
+    """Times densities of one batch. It is a tensor, as the peers' batches are their own tensors."""
     import tensorflow as tf
 
     x = tf.constant(x)
@@ -222,7 +223,7 @@ def time_log_prob(flow, x, arguments) -> dict:
 
 
 def time_sample(flow, x, arguments) -> dict:
-    """Samples of one batch, whose seeds are a tensor."""
+    """Times samples of one batch, whose seeds are a tensor."""
     import tensorflow as tf
 
     import flowzoo
@@ -237,12 +238,12 @@ def time_sample(flow, x, arguments) -> dict:
 
 
 def time_train(flow, x, arguments) -> dict:
-    """The steps of `flow.fit`, on one batch: the function that Keras calls for every few steps."""
+    """Times the steps of `flow.fit` on one batch: the function that Keras calls for every few steps."""
     import tensorflow as tf
 
     compile_with(flow, 1e-5, arguments)
     batches = tf.data.Dataset.from_tensors(x).repeat()
-    # One short fit sets up what fit sets up, and compiles.
+    # A short fit does the setup of `fit` and compiles.
     start = time.perf_counter()
     flow.fit(batches.take(1), verbose=0)
     compile_s = time.perf_counter() - start
@@ -255,13 +256,13 @@ def time_train(flow, x, arguments) -> dict:
 
 
 def time_fit(flow, arguments) -> dict:
-    """`flow.fit` for so many seconds on the rows that the peers fit, and the nats of the test rows."""
+    """Runs `flow.fit` for the given seconds on the rows that the peers fit; reports test nats."""
     import keras
 
     path = arguments.peers / "data.py"
     if not path.is_file():
         raise SystemExit(
-            f"The task fit takes its rows from the peers' data.py; {path} is none: give --peers."
+            f"The task fit reads its rows from the peers' data.py, but {path} does not exist: give --peers."
         )
     spec = importlib.util.spec_from_file_location("peers_data", path)
     module = importlib.util.module_from_spec(spec)
@@ -298,7 +299,7 @@ def time_fit(flow, arguments) -> dict:
 
 
 def timed(step, seconds: float) -> dict:
-    """Median and quartiles of a call that waits for its result."""
+    """Median and interquartile range of a call that waits for its result."""
     start = time.perf_counter()
     step()
     compile_s = time.perf_counter() - start
@@ -326,7 +327,7 @@ def timed(step, seconds: float) -> dict:
 
 
 class Others:
-    """Cores that other processes kept busy while a block ran."""
+    """Measures how many cores other processes keep busy while a block runs."""
 
     def __enter__(self):
         self._start = time.perf_counter(), busy_seconds(), time.process_time()
@@ -343,21 +344,21 @@ class Others:
 
 
 def busy_seconds() -> float:
-    """CPU seconds that the whole machine has spent, idle and waiting aside."""
+    """CPU seconds of the whole machine, without idle and I/O wait."""
     with open("/proc/stat") as file:
         spent = [int(number) for number in file.readline().split()[1:9]]
     return (sum(spent) - spent[3] - spent[4]) / os.sysconf("SC_CLK_TCK")
 
 
 def limit_threads(count: int) -> None:
-    """The same limit that the peers run under; before TensorFlow is imported."""
+    """Sets the thread limit of the peers; call it before TensorFlow is imported."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ[name] = str(count)
 
 
 def process_age() -> float:
-    """Seconds since this process was started."""
+    """Seconds since this process started."""
     with open("/proc/self/stat") as file:
         fields = file.read().rsplit(")", 1)[1].split()
     start = int(fields[19]) / os.sysconf("SC_CLK_TCK")

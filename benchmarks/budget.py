@@ -1,4 +1,4 @@
-"""fit_for: trains a flow for so many seconds, whatever it is, so that architectures can be compared."""
+"""fit_for: trains any flow for a given time, so that architectures can be compared."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ BATCH = 512
 def fit_for(
     flow, train: np.ndarray, validation: np.ndarray, seconds: float, learning_rate: float = 1e-3
 ) -> int:
-    """Adam with a cosine schedule over the seconds, and the weights that validate best.
+    """Trains with Adam and a cosine schedule over the seconds; keeps the weights that validate best.
 
-    The clock starts after the first, compiling step, and runs on through the validations.
+    The clock starts after the first step, which compiles, and includes the validations.
 
     Returns:
         The number of steps.
     """
-    # So that an epoch, and with it a validation, takes at least a few hundred steps.
+    # Repeat the rows so that an epoch, and thus a validation, takes at least a few hundred steps.
     train = np.tile(train, (math.ceil(200 * BATCH / len(train)), 1))
     flow.compile(keras.optimizers.Adam(learning_rate, global_clipnorm=5.0))
     best = keras.callbacks.EarlyStopping("val_nll", patience=10**9, mode="min", restore_best_weights=True)

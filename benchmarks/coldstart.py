@@ -1,11 +1,12 @@
-"""What a cold start is made of, in milliseconds: benchmarks/coldstart.csv, shown in performance.md.
+"""The parts of a cold start, in milliseconds: benchmarks/coldstart.csv, shown in performance.md.
 
     .peers/flowzoo/bin/python benchmarks/coldstart.py
     python benchmarks/performance.py peers-results.jsonl
 
-Each case runs in processes of its own, with Python's `-X importtime`, which says what each module's own code
-took: what is imported after TensorFlow is counted by package, whichever line of flowzoo asks for it. The last
-two rows part the first density, by running it as a graph too. Medians, on an idle machine, two minutes.
+Each case runs in its own processes, with Python's `-X importtime`, which reports the time of each module's
+own code. Imports after TensorFlow are counted by package, whichever line of flowzoo triggers them. The last
+two rows split the first density, by also running it as a graph. The figures are medians. Takes two minutes;
+needs an idle machine.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ import bench
 import records
 
 CASES = {"realnvp": 6, "maf": 6, "nsf": 6, "glow": 1024}
-# Packages below this many milliseconds in a case are summed up there.
+# Packages below this many milliseconds in a case are summed as "other packages".
 LEAST = 15.0
 IMPORT, LAYERS, DENSITY = "Python and `import tensorflow`", "building the layers", "first density"
 IMPORTED = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s*([\w.]+)")
 
 
 def main() -> None:
-    """Measures all cases and writes the table, or is the process that is measured."""
+    """Measures all cases and writes the table, or runs as the measured process."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -47,7 +48,7 @@ def main() -> None:
 
 
 def case_parts(case: str, runs: int) -> dict[str, float]:
-    """The milliseconds of each part, in order."""
+    """The median milliseconds of each part, in order."""
     measured = [measure(case, "default") for _ in range(runs)]
     traced = statistics.median(measure(case, "graph")[DENSITY] for _ in range(runs))
     parts = {part: statistics.median(run.get(part, 0.0) for run in measured) for part in measured[0]}
@@ -67,7 +68,7 @@ def case_parts(case: str, runs: int) -> dict[str, float]:
 
 
 def measure(case: str, variant: str) -> dict[str, float]:
-    """One cold start: milliseconds by package and part."""
+    """Measures one cold start: milliseconds by package and part."""
     command = [sys.executable, "-X", "importtime", __file__, "--child", case, variant]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     now, ages, packages = "import_s", {}, defaultdict(float)
@@ -93,7 +94,7 @@ def measure(case: str, variant: str) -> dict[str, float]:
 
 
 def cold_start(case: str, variant: str) -> None:
-    """The process that is measured: `bench.py --task cold`, saying when each part ends."""
+    """Runs in the measured process: `bench.py --task cold`, which reports the end of each part."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     bench.limit_threads(2)
     batch = 32 if case == "glow" else 512
@@ -102,7 +103,7 @@ def cold_start(case: str, variant: str) -> None:
 
 
 def say(part: str) -> None:
-    """That a part has ended, among the lines that Python writes about imports."""
+    """Reports the end of a part on stderr, between Python's lines about imports."""
     print("end", part, bench.process_age(), file=sys.stderr, flush=True)
 
 

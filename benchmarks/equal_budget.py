@@ -332,7 +332,8 @@ def page(rows: list[dict]) -> str:
         "none and only permutes. flowzoo's LU-linear layers keep the logarithms of their diagonals as "
         "weights, and one more follows the last step. So scales of hundreds, for columns that nearly "
         "determine each other, take only a few training steps. normflows' autoregressive splines have a "
-        "residual network. Each library bounds affine scales in its own way. Only flowzoo uses a recipe's dropout, column order and non-normal base.",
+        "residual network. Each library bounds affine scales in its own way. Only flowzoo "
+        "uses a recipe's dropout, column order and non-normal base.",
         "",
         f"{', '.join([*versions, *learners])}. Sources: nycflights13 (CC0), UCI protein (CASP) and "
         "Parkinsons telemonitoring (CC BY 4.0), the diamonds of ggplot2 (MIT).",

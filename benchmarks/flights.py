@@ -2,7 +2,7 @@
 
     python benchmarks/flights.py --data ../shared/data/tabular/nyc_flights.npy
 
-The table is integer valued, so both densities are of the dequantised rows: test nats a row, higher is better.
+The table is integer-valued, so both densities are of dequantised rows: test nats per row, higher is better.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import flowzoo
 
 
 def main() -> None:
-    """Fits, scores, saves, loads and exports; prints what came out."""
+    """Fits, scores, saves, loads and exports; prints the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -39,12 +39,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         flow.save(f"{directory}/flow.keras")
         again = keras.saving.load_model(f"{directory}/flow.keras").log_prob(test[:1000])
-        print("loaded again, largest difference:", float(np.abs(again - log_prob[:1000]).max()))
+        print("after loading, largest difference:", float(np.abs(again - log_prob[:1000]).max()))
         print("exported:", flow.export(f"{directory}/models/flights").name)
 
 
 def split(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """80 / 10 / 10, shuffled by a fixed seed."""
+    """Training, validation and test rows: 80 / 10 / 10, shuffled with a fixed seed."""
     rows = rows[np.random.default_rng(0).permutation(len(rows))]
     tenth = len(rows) // 10
     return rows[2 * tenth :], rows[tenth : 2 * tenth], rows[:tenth]

@@ -1,4 +1,4 @@
-"""Pictures of the guides: runs the Python of each that has some, and keeps those in docs/images.
+"""Pictures of the guides: runs the Python of guides with pictures, and copies these to docs/images.
 
 python benchmarks/guides.py [GUIDE ...]
 """
@@ -17,7 +17,7 @@ GUIDES = ("anomaly-detection", "image-synthesis")
 
 
 def main(guides: list[str]) -> None:
-    """Runs the blocks of a guide in one session, without those that ask a server."""
+    """Runs the blocks of each guide in one session, except those that call a server."""
     for guide in guides:
         text = (ROOT / f"docs/guides/{guide}.md").read_text()
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):

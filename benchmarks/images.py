@@ -1,10 +1,10 @@
-"""How fast images train on this CPU: networks in float32 or bfloat16, splines op by op or as programs.
+"""Training speed of images on this CPU: networks in float32 or bfloat16, splines op by op or compiled.
 
     python benchmarks/images.py [--rounds 2]
 
-Images a second of the training step that `fit` runs, 28 x 28 pixels, batches of 64, for Glows and the
-RealNVP of zoo_configs/realnvp_mnist.yaml; on an idle machine, about five minutes. Each case runs in a process
-of its own, the cases take turns. Writes benchmarks/images.csv.
+Measures images per second of the training step that `fit` runs, 28 x 28 pixels, batches of 64, for Glows and
+the RealNVP of zoo_configs/realnvp_mnist.yaml. Each case runs in its own process, and the cases take turns.
+Takes about five minutes; needs an idle machine. Writes benchmarks/images.csv.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ FLOWS = {
     "glow_mnist": ("glow", SPLINES),
     "realnvp_mnist": ("realnvp", {"blocks": 1}),
 }
-# Precision of the networks, and jit_compile: False is op by op throughout.
+# Precision of the networks, and jit_compile: False runs everything op by op.
 WAYS = [("float32", "auto"), ("mixed_bfloat16", "auto"), ("mixed_bfloat16", False)]
 
 
 def main() -> None:
-    """Measures all cases, each in a process of its own, and writes the table."""
+    """Measures all cases, each in its own process, and writes the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def measure(name: str, precision: str, jit_compile: str | bool, seconds: float = 6.0) -> float:
-    """Images a second of a flow's training step, in this process."""
+    """Images per second of a flow's training step, in this process."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
     import numpy as np

@@ -2,10 +2,10 @@
 
     python benchmarks/memory.py [--depths 4 8 16 32 64] [--out benchmarks/memory.csv]
 
-A RealNVP of so many couplings (D = 64, hidden 128x2) takes steps on one batch, as `fit` takes them, in a
-process of its own. TensorFlow keeps what its steps needed at most, so memory is the resident set after some
-steps; that of batches of 16,384 rows less that of 512, a row, is what rows cost: activations, and not
-weights, their gradients, Adam's moments, the compiler.
+A RealNVP of each depth (D = 64, hidden 128x2) trains on one batch, with the steps of `fit`, in its own
+process. TensorFlow keeps the peak memory of its steps, so the resident set after some steps measures it. The
+difference between batches of 16,384 and 512 rows, per row, is the cost of the rows: activations, without
+weights, their gradients, Adam's moments and the compiler.
 """
 
 from __future__ import annotations
@@ -42,9 +42,7 @@ def main() -> None:
             many, few = (in_a_child(depth, efficient, count) for count in (ROWS, FEW_ROWS))
             kib = (many["kib"] - few["kib"]) / (ROWS - FEW_ROWS)
             rows.append([depth, bool(efficient), round(kib, 2), round(many["ms"], 1)])
-            print(
-                "couplings {}, memory_efficient {}: {} KiB a row, {} ms a step".format(*rows[-1]), flush=True
-            )
+            print("couplings {}, memory_efficient {}: {} KiB/row, {} ms/step".format(*rows[-1]), flush=True)
     with arguments.out.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["couplings", "memory_efficient", "kib_a_row", "step_ms"])
@@ -52,13 +50,13 @@ def main() -> None:
 
 
 def in_a_child(*case: int) -> dict:
-    """What `measure` says in a process of its own."""
+    """The result of `measure` in its own process."""
     command = [sys.executable, __file__, "--child", *map(str, case)]
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
 def measure(depth: int, efficient: int, rows: int) -> dict:
-    """Resident KiB and milliseconds of a step in this process."""
+    """Resident KiB and milliseconds per step, in this process."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import numpy as np
     import tensorflow as tf

@@ -233,8 +233,8 @@ def tuning_section(found: dict) -> str:
 ## Fine-tuning
 
 The images are scikit-learn's digits, from other writers and coarser, resized to 20 × 20 pixels in the middle
-of 28 × 28. There are {found["images"]:,} training images. Before fine-tuning, `glow_mnist` has a test metric of
-{found["before"]:.2f} bits/dim on them.
+of 28 × 28. There are {found["images"]:,} training images. Before fine-tuning, `glow_mnist` has a test metric
+of {found["before"]:.2f} bits/dim on them.
 
 ```python
 flow = flowzoo.from_pretrained("glow_mnist")

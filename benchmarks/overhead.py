@@ -1,9 +1,9 @@
-"""Where the milliseconds of one call go: Python, TensorFlow's call, the weights handed over, the program.
+"""Overhead of one call in milliseconds: Python, TensorFlow's call, passing the weights, the program.
 
     python benchmarks/overhead.py [--case planar] [--dim 2]
 
-Medians of one process. The first lines are what users call; then the program alone, called as flowzoo calls
-it and as a `tf.function` of the method is called; last what any call of TensorFlow takes.
+The figures are medians of one process. The first lines are the methods that users call. Then come the program
+alone, called as flowzoo calls it and as a plain `tf.function`, and the cost of any TensorFlow call.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--case", default="planar", help="an architecture of vectors")
+    parser.add_argument("--case", default="planar", help="an architecture for vectors")
     parser.add_argument("--dim", type=int, default=2)
     arguments = parser.parse_args()
     flow = flowzoo.create_model(arguments.case, (arguments.dim,), preprocessing="none")
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def median_ms(call: Callable, count: int = 500) -> float:
-    """Median milliseconds of a call, after some that are not counted."""
+    """Median milliseconds of a call, after warm-up calls."""
     times = []
     for _ in range(count + 50):
         start = time.perf_counter()

@@ -1,8 +1,8 @@
-"""Trains another library's flow on given rows for so many seconds: what equal_budget.py runs in its venv.
+"""Trains another library's flow on given rows for a given time; equal_budget.py runs it in a peer's venv.
 
     PYTHONPATH=../shared/peers .peers/torch/bin/python benchmarks/peer_fit.py '{"peer": "zuko", ...}'
 
-The log-densities of the test rows go to an .npy, and one JSON line to stdout.
+Writes the log-densities of the test rows to an .npy file, and one JSON line to stdout.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from peer_flows import build
 
 
 def main() -> None:
-    """Trains, and scores the test rows with the weights that validated best."""
+    """Trains a peer, and scores the test rows with the weights that validated best."""
     settings = json.loads(sys.argv[1])
     common.limit_threads(settings["threads"])
     rows = Rows(settings["rows"])
@@ -32,10 +32,10 @@ def main() -> None:
 
 
 def fit(peer, rows: Rows, seconds: float, batch_size: int, learning_rate: float) -> int:
-    """Adam with a cosine schedule over the seconds; leaves the peer with the weights that validated best.
+    """Trains with Adam and a cosine schedule over the seconds; loads the weights that validated best.
 
-    The clock starts after the first step and the first validation, which compile, and runs on through the
-    later validations.
+    The clock starts after the first step and the first validation, which compile, and includes the later
+    validations.
 
     Returns:
         The number of steps.
@@ -58,7 +58,7 @@ def fit(peer, rows: Rows, seconds: float, batch_size: int, learning_rate: float)
 
 
 class Rows:
-    """float32 rows, standardised or whitened: to train on with new noise each epoch, others as flowzoo's."""
+    """Standardised or whitened float32 rows; training rows get new noise in each epoch."""
 
     def __init__(self, path: str):
         with np.load(path) as file:
@@ -100,7 +100,7 @@ class TorchPeer:
         self.version = f"{library.version()} (torch {torch.__version__})"
 
     def step(self, x: np.ndarray, rate: float) -> None:
-        """One step; left out if its gradient is not finite, as in flowzoo."""
+        """Takes one step; skips it if its gradient is not finite, as flowzoo does."""
         self._adam.zero_grad(set_to_none=True)
         self._loss(self._torch.from_numpy(x)).backward()
         norm = self._torch.nn.utils.clip_grad_norm_(self._weights, self._clip)
@@ -122,7 +122,7 @@ class TorchPeer:
         return copy.deepcopy(self._flow.module.state_dict())
 
     def load(self, weights) -> None:
-        """Takes weights back."""
+        """Restores weights."""
         self._flow.module.load_state_dict(weights)
 
 
@@ -135,7 +135,7 @@ class JaxPeer:
 
         flow = build(library, columns, settings)
         clip = optax.clip_by_global_norm(settings["clip_norm"] or math.inf)
-        # Steps whose gradient is not finite are left out, as in flowzoo.
+        # Skip steps whose gradient is not finite, as flowzoo does.
         adam = optax.apply_if_finite(optax.chain(clip, optax.scale_by_adam()), max_consecutive_errors=10**9)
 
         def update(weights, state, x, rate):
@@ -150,7 +150,7 @@ class JaxPeer:
         self.version = f"{library.version()} (jax {jax.__version__})"
 
     def step(self, x: np.ndarray, rate: float) -> None:
-        """One step."""
+        """Takes one step."""
         self._weights, self._state = self._wait(self._update(self._weights, self._state, x, rate))
 
     def log_prob(self, x: np.ndarray) -> np.ndarray:
@@ -162,11 +162,11 @@ class JaxPeer:
         return -float(self.log_prob(x).mean())
 
     def weights(self):
-        """The weights; no step changes arrays."""
+        """The weights; steps do not change arrays in place."""
         return self._weights
 
     def load(self, weights) -> None:
-        """Takes weights back."""
+        """Restores weights."""
         self._weights = weights
 
 

@@ -1,6 +1,6 @@
 """Flows of the other libraries: those of ../shared/peers, with LU-linear layers or autoregressive splines.
 
-What is put in are the libraries' own layers. Each library is imported where it is used: no venv has them all.
+The inserted layers are the libraries' own. Each library is imported where it is used, since no venv has all.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def build(library, columns: int, settings: dict):
 
 
 def zuko(flow, columns: int, settings: dict) -> None:
-    """Autoregressive splines in place of the couplings, random orders and LU before the layers, as asked."""
+    """Replaces couplings by autoregressive splines and adds random permutations and LU, per the settings."""
     import torch
     from zuko import transforms
     from zuko.flows.autoregressive import MaskedAutoregressiveTransform
@@ -53,7 +53,7 @@ def zuko(flow, columns: int, settings: dict) -> None:
 
 
 def nflows(flow, columns: int, settings: dict) -> None:
-    """The same for nflows; the reversals between affine layers give way to the random orders."""
+    """The same for nflows; random permutations replace the reversals between affine layers."""
     from nflows import transforms
 
     parts = [part for part in flow._transform._transforms if not isinstance(part, transforms.Permutation)]
@@ -76,14 +76,14 @@ def nflows(flow, columns: int, settings: dict) -> None:
 
 
 def normflows(flow, columns: int, settings: dict) -> None:
-    """The same for normflows, whose lists run from the latents to the data."""
+    """The same for normflows, whose lists run from latents to data."""
     import torch
     from normflows import flows
 
     parts = [part for part in flow.flows if not isinstance(part, flows.Permute)]
     if settings["autoregressive"]:
         spline = {"num_bins": settings["spline"]["bins"], "tail_bound": settings["spline"]["bound"]}
-        # A network of one residual block, which has a product more than the others': there is no other.
+        # One residual block has one product more than the others' networks; normflows has nothing smaller.
         parts = [
             flows.AutoregressiveRationalQuadraticSpline(columns, 1, settings["width"], **spline)
             for _ in parts
@@ -97,7 +97,7 @@ def normflows(flow, columns: int, settings: dict) -> None:
 
 
 def flowjax_splines(columns: int, settings: dict):
-    """flowjax's own masked autoregressive flow with splines: a random order in place of LU-linear layers."""
+    """flowjax's masked autoregressive flow with splines; it has permutations instead of LU-linear layers."""
     import equinox
     import jax
     import paramax

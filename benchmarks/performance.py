@@ -1,11 +1,11 @@
-"""Beside the other libraries: benchmarks/results.csv, the tables and the picture of docs/performance.md.
+"""Comparison with the other libraries: benchmarks/results.csv, the tables and picture of docs/performance.md.
 
     python benchmarks/rounds.py --peers ../shared/peers --out peers-results.jsonl
     python benchmarks/performance.py peers-results.jsonl
 
-Reads what the peers' run_all.py wrote, on its own or for rounds.py, takes the median over the rounds, and
-replaces what stands between the markers of docs/performance.md. Rounds during which other processes took
-more than 0.15 cores are left out if others remain.
+Reads the results of the peers' run_all.py, run directly or by rounds.py, takes the median over the rounds,
+and replaces the text between the markers of docs/performance.md. It ignores rounds during which other
+processes took more than 0.15 of a core, if other rounds remain.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ PICTURE = ROOT / "docs/images/performance.png"
 OURS = "flowzoo"
 COLUMNS = ("task", "case", "dim", "data", "peer", "variant", "rounds", "value", "unit", "version")
 TITLES = {
-    "train": "Training: rows a second, one step after the other",
-    "log_prob": "Densities: rows a second",
-    "sample": "Samples: rows a second",
-    "cold": "Cold start, beside plain TFP: seconds from the start of the process to the first density",
-    "fit": "Test nats after the same seconds of `fit`",
+    "train": "Training: rows per second, one step at a time",
+    "log_prob": "Densities: rows per second",
+    "sample": "Samples: rows per second",
+    "cold": "Cold start, compared with plain TFP: seconds from the start of the process to the first density",
+    "fit": "Test nats after the same time in `fit`",
 }
-# Of the rows a second of the fastest variant, what the default should have.
+# The fraction of the fastest variant's rows per second that the default should reach.
 LEAST_SHARE = 0.9
 AUTOREGRESSIVE = {21: 5.0, 43: 8.0, 64: 10.0}
 Cell = tuple[str, str, object]
@@ -48,7 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("results", type=Path, nargs="+", help="JSON lines of run_all.py")
+    parser.add_argument("results", type=Path, nargs="+", help="files of JSON lines from run_all.py")
     results = [one for path in parser.parse_args().results for one in measured(path)]
     medians = median_of_rounds(results)
     records.write(RESULTS, medians)
@@ -65,12 +65,12 @@ def main() -> None:
 
 
 def measured(path: Path) -> list[dict]:
-    """The JSON lines of a file."""
+    """The results in a file of JSON lines."""
     return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
 
 
 def median_of_rounds(results: list[dict]) -> list[dict]:
-    """One row for each task, case, size and peer."""
+    """One row for each task, case, size, data and peer."""
     cells: dict[tuple, list[dict]] = defaultdict(list)
     for record in results:
         if record.get("value") is not None:
@@ -94,7 +94,7 @@ def median_of_rounds(results: list[dict]) -> list[dict]:
 
 
 def must(task: str, case: str, dim: object) -> float | None:
-    """The ratio to the best peer that the project asks of itself, or None."""
+    """The project's bound on the ratio to the best peer."""
     slow = {"maf": "sample", "maf512": "sample", "iaf": "log_prob"}.get(case) == task
     if case == "maf512" and slow:
         return {64: 15.0, 784: 100.0}.get(dim, 1.0)
@@ -104,7 +104,7 @@ def must(task: str, case: str, dim: object) -> float | None:
 
 
 def compare(medians: list[dict]) -> list[dict]:
-    """Ours beside the best of the others, for each cell that both have; a ratio above 1 is faster."""
+    """flowzoo and the best of the others, for each cell that both have; a ratio above 1 means faster."""
     cells: dict[Cell, dict[str, float]] = defaultdict(dict)
     for row in medians:
         cells[row["task"], row["case"], row["data"] or row["dim"]][row["peer"]] = row["value"]
@@ -133,7 +133,7 @@ def compare(medians: list[dict]) -> list[dict]:
 
 
 def missed(row: dict) -> bool:
-    """Whether a row is not as it must be; nats may be worse by 0.005."""
+    """Whether a row misses its bound; nats may be worse by 0.005."""
     return row["ours"] > row["theirs"] + 0.005 if row["task"] == "fit" else row["ratio"] < row["must"]
 
 
@@ -145,13 +145,13 @@ def page(medians: list[dict]) -> str:
     versions = {row["peer"]: row["version"] for row in medians}
     lines = [
         f"Machine: {machine()}, {platform.system()}, Python {platform.python_version()}. "
-        f"Rounds a cell: {min(rounds)} to {max(rounds)}. Versions: "
+        f"Rounds per cell: {min(rounds)} to {max(rounds)}. Versions: "
         + "; ".join(f"{peer} {version}" for peer, version in sorted(versions.items()))
         + ".",
         "",
-        "### Not as it must be",
+        "### Missed bounds",
         "",
-        *(table(wrong) if wrong else ["Nothing: every cell below reaches its bound."]),
+        *(table(wrong) if wrong else ["None: every cell below reaches its bound."]),
         "",
     ]
     for task, title in TITLES.items():
@@ -162,12 +162,12 @@ def page(medians: list[dict]) -> str:
         vectors = [row["ratio"] for row in rows if row["must"] == 1.0]
         if task in ("train", "log_prob", "sample") and vectors:
             mean = math.exp(statistics.fmean(map(math.log, vectors)))
-            lines += [f"Geometric mean of the rows whose bound is 1: **{mean:.2f}x**.", ""]
+            lines += [f"Geometric mean of the rows with bound 1: **{mean:.2f}x**.", ""]
     return "\n".join(lines)
 
 
 def cold_parts(results: list[dict]) -> list[str]:
-    """Where the seconds of a cold start go."""
+    """The parts of a cold start, as a table."""
     head = ["case", "", "Python and imports", "building the flow", "the first density"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     cold = [result for result in results if result["task"] == "cold" and result.get("value") is not None]
@@ -182,8 +182,8 @@ def cold_parts(results: list[dict]) -> list[str]:
 
 
 def table(rows: list[dict]) -> list[str]:
-    """Markdown; the ratio is to the best of the others (of cold starts: to plain TFP)."""
-    lines = ["| work | case | D | flowzoo | best other | ratio | must |", "|---|---|---|---|---|---|---|"]
+    """Rows as a Markdown table; the ratio is to the best of the others, of cold starts to plain TFP."""
+    lines = ["| work | case | D | flowzoo | best other | ratio | bound |", "|---|---|---|---|---|---|---|"]
     for row in rows:
         if row["task"] == "fit":
             ratio, bound = f"{row['ours'] - row['theirs']:+.4f}", "+0.005"
@@ -196,7 +196,7 @@ def table(rows: list[dict]) -> list[str]:
 
 
 def quantity(value: float) -> str:
-    """Four digits, thousands and millions by their letters."""
+    """A number with four digits, and k or M for thousands or millions."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:.4g}{letter}"
@@ -204,7 +204,7 @@ def quantity(value: float) -> str:
 
 
 def draw(medians: list[dict]) -> None:
-    """Rows a second against D, of ours and of every other, for each case and work."""
+    """Plots rows per second against D for flowzoo and the others, for each case and task."""
     cases = ("realnvp", "maf", "iaf", "nsf")
     names = sorted({row["peer"] for row in medians})
     dims = sorted({row["dim"] for row in medians if row["case"] in cases and row["task"] == "log_prob"})
@@ -237,27 +237,27 @@ def draw(medians: list[dict]) -> None:
     for axes in grid[-1]:
         axes.set_xlabel("D")
     for axes in grid[:, 0]:
-        axes.set_ylabel("rows a second")
+        axes.set_ylabel("rows per second")
     figure.savefig(PICTURE, dpi=110)
 
 
 def variants_table(rows: list[dict]) -> str:
-    """What benchmarks/variants.py measured: the cells where the default is slower by more than a tenth."""
+    """Results of benchmarks/variants.py, with the cells where the default is slower by more than a tenth."""
     shares = [float(row["default_over_fastest"]) for row in rows]
     slow = [row for row, share in zip(rows, shares, strict=True) if share < LEAST_SHARE]
     within = (
         f"In {len(rows) - len(slow)} of {len(rows)} cells ([variants.csv](../benchmarks/variants.csv)) the "
-        f"default is within a tenth of the fastest; in {shares.count(1.0)} it is the fastest"
+        f"default is within a tenth of the fastest variant. In {shares.count(1.0)} it is the fastest"
     )
     if not slow:
-        return f"{within}, and the least share is {min(shares):.2f}."
-    head = ["work", "case", "D", "default", "XLA", "graph", "one step a call", "default / fastest", "rounds"]
+        return f"{within}, and its lowest ratio to the fastest is {min(shares):.2f}."
+    head = ["work", "case", "D", "default", "XLA", "graph", "a step per call", "default / fastest", "rounds"]
     lines = [within + ". The others:", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     return "\n".join([*lines, *["| " + " | ".join(row.values()) + " |" for row in slow]])
 
 
 def parts_table(rows: list[dict]) -> str:
-    """What benchmarks/coldstart.py measured, and its sums."""
+    """Results of benchmarks/coldstart.py, with sums, as a table."""
     cases = [name for name in rows[0] if name != "part"]
     lines = ["| milliseconds | " + " | ".join(cases) + " |", "|---" * (1 + len(cases)) + "|"]
     lines += ["| " + " | ".join(row.values()) + " |" for row in rows]
@@ -266,21 +266,21 @@ def parts_table(rows: list[dict]) -> str:
 
 
 def memory_table(rows: list[dict]) -> str:
-    """What benchmarks/memory.py measured, one line a depth."""
+    """Results of benchmarks/memory.py, one line per depth."""
     lines = [
-        "| couplings | KiB a row | memory-efficient | step, ms | memory-efficient | ratio |",
+        "| couplings | KiB per row | memory-efficient | step, ms | memory-efficient | ratio |",
         "|---|---|---|---|---|---|",
     ]
     for plain, efficient in zip(rows[::2], rows[1::2], strict=True):
         ratio = float(efficient["step_ms"]) / float(plain["step_ms"])
-        cells = [plain["steps"], plain["kib_a_row"], efficient["kib_a_row"]]
+        cells = [plain["couplings"], plain["kib_a_row"], efficient["kib_a_row"]]
         cells += [plain["step_ms"], efficient["step_ms"], f"{ratio:.2f}x"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def pipeline_table(rows: list[dict], medians: list[dict]) -> str:
-    """What benchmarks/pipeline.py measured, beside what our own training takes from it."""
+    """Results of benchmarks/pipeline.py, compared with the rows that flowzoo's training consumes."""
     ours = {
         (row["case"], row["dim"]): row["value"]
         for row in medians
@@ -288,7 +288,7 @@ def pipeline_table(rows: list[dict], medians: list[dict]) -> str:
     }
     images = max(value for (case, _), value in ours.items() if case == "glow")
     networks = max(value for (case, _), value in ours.items() if case in ("realnvp", "maf", "nsf"))
-    lines = ["| source | rows | rows/s | of training | peak, MiB | growth |", "|---|---|---|---|---|---|"]
+    lines = ["| source | rows | rows/s | × training | peak, MiB | growth |", "|---|---|---|---|---|---|"]
     for row in rows:
         growth = f"{float(row['peak_growth']):+.1%}" if row["peak_growth"] else ""
         value = float(row["value"])
@@ -296,18 +296,18 @@ def pipeline_table(rows: list[dict], medians: list[dict]) -> str:
         cells = [f"`{row['case']}`", f"{int(row['rows']):,}", quantity(value), f"{share:.0f}x"]
         lines.append("| " + " | ".join([*cells, row["peak_mib"], growth]) + " |")
     planar = ours.get(("planar", 2))
-    tiny = f"; a planar flow of two columns, with next to no work, {quantity(planar)}" if planar else ""
+    tiny = f" (a planar flow of two columns, with very little work: {quantity(planar)})" if planar else ""
     lines += [
         "",
-        f"*Of training*: how many times what the fastest flow with a network takes, {quantity(networks)} "
-        f"rows a second{tiny}; for images, what Glow takes, {quantity(images)}. *Growth* is that of the "
-        "highest memory after a tenth of the rows.",
+        f"*× training*: ratio to the training speed of the fastest flow with a network, {quantity(networks)} "
+        f"rows per second{tiny}; for images, to that of Glow, {quantity(images)}. *Growth*: growth of the "
+        "peak memory after a tenth of the rows.",
     ]
     return "\n".join(lines)
 
 
 def replace_between_markers(name: str, text: str) -> None:
-    """Puts a generated part into the page."""
+    """Replaces a generated part of the page."""
     begin, end = f"<!-- begin {name}.py -->", f"<!-- end {name}.py -->"
     before, _, rest = PAGE.read_text().partition(begin)
     PAGE.write_text(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}")

@@ -1,15 +1,15 @@
-"""The input pipeline alone: rows/s of a source, and memory over a long stream.
+"""The input pipeline alone: rows/s of each source, and memory over a long stream.
 
-    python benchmarks/pipeline.py                      # all cases, into benchmarks/pipeline.csv: 10 minutes
+    python benchmarks/pipeline.py                      # all cases, into benchmarks/pipeline.csv; 10 minutes
     python benchmarks/pipeline.py --case vectors_npy   # one case, as a JSON line
 
-`vectors_npy` and `vectors_tfrecord` are files of `--rows` rows of `--dim` columns, held in memory after the
-first pass; `*_stream` are the same with cache=False, read from the disk in each epoch; `images` are 28 x 28
-uint8; `stream` is a generator whose rows are never held, `tfrecord_long` TFRecords that never are. A TFRecord
-file has a million rows at most; of more rows it is read again, as if it were many. Reported are the rows/s of
-the second epoch (of the last two cases: of the first), shuffled, in batches of `--batch`. `peak_growth` is
-how much the process's highest memory grew after a tenth of the rows had passed, and the shuffle pool had been
-full; null if there are not that many.
+`vectors_npy` and `vectors_tfrecord` are files of `--rows` rows of `--dim` columns, kept in memory after the
+first pass. `*_stream` are the same with cache=False, read from disk in each epoch. `images` are 28 x 28
+uint8. `stream` is a generator and `tfrecord_long` are TFRecords whose rows are never kept in memory. A
+TFRecord file has at most a million rows; for more rows, the same file is read repeatedly. The reported rows/s
+are those of the second epoch (of the first for the last two cases), shuffled, in batches of `--batch`.
+`peak_growth` is the growth of the process's peak memory after a tenth of the rows, when the shuffle pool has
+been full. It is null if the case has too few rows.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MOST_WRITTEN = 1_000_000
 
 
 def main() -> None:
-    """Runs one case in this process, or each in one of its own."""
+    """Runs one case in this process, or each case in its own process."""
     arguments = parse()
     if arguments.case:
         arguments.rows = arguments.rows or CASES[arguments.case]
@@ -112,7 +112,7 @@ def make_dataset(arguments, folder: Path):
 
 
 def generated(arguments):
-    """A stream of new rows through the pipeline's own road for what does not fit in memory."""
+    """A stream of new rows through the pipeline's path for data that do not fit in memory."""
     from flowzoo.data import pipeline
     from flowzoo.data.source import Source
 
@@ -128,7 +128,7 @@ def generated(arguments):
 
 
 def rows_of(arguments) -> Iterator[np.ndarray]:
-    """The rows of the case, a block at a time."""
+    """The rows of the case, one block at a time."""
     rng = np.random.default_rng(0)
     for start in range(0, arguments.rows, BLOCK):
         size = (min(BLOCK, arguments.rows - start), arguments.dim)
@@ -136,7 +136,7 @@ def rows_of(arguments) -> Iterator[np.ndarray]:
 
 
 def write_npy(folder: Path, arguments) -> Path:
-    """One .npy file."""
+    """Writes the rows to an .npy file."""
     array = np.lib.format.open_memmap(
         folder / "rows.npy", mode="w+", dtype=np.float32, shape=(arguments.rows, arguments.dim)
     )
@@ -148,7 +148,7 @@ def write_npy(folder: Path, arguments) -> Path:
 
 
 def write_tfrecord(folder: Path, arguments) -> Path:
-    """One .tfrecord file of tf.train.Example."""
+    """Writes the rows to a .tfrecord file of tf.train.Example."""
     import tensorflow as tf
 
     path = folder / "rows.tfrecord"
@@ -162,7 +162,7 @@ def write_tfrecord(folder: Path, arguments) -> Path:
 
 
 def run_epoch(dataset, arguments) -> tuple[float, float]:
-    """Seconds of one epoch, and the highest memory by when it should be flat (0: never), MiB."""
+    """Seconds of one epoch, and the peak memory in MiB at the point where it should be flat (0: never)."""
     from flowzoo.data import pipeline
 
     flat_from = max(arguments.rows / 10, 4 * pipeline.POOL_BYTES / (4 * arguments.dim))
@@ -173,13 +173,13 @@ def run_epoch(dataset, arguments) -> tuple[float, float]:
         if not peak and seen >= flat_from:
             peak = peak_memory()
     seconds = time.perf_counter() - start
-    if seen != arguments.rows:  # Also where they are not so many millions.
-        raise SystemExit(f"{seen} rows came of {arguments.rows}")
+    if seen != arguments.rows:  # Also if `rows` is not a whole number of millions.
+        raise SystemExit(f"got {seen} rows, expected {arguments.rows}")
     return seconds, peak
 
 
 def peak_memory() -> float:
-    """The most memory that this process has used, MiB."""
+    """Peak memory of this process, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

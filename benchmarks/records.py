@@ -1,4 +1,4 @@
-"""Measured rows as CSV files: what a benchmark writes, and what it and others read again."""
+"""Reads and writes the CSV files of benchmark results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from flowzoo.storage import files
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    """What was measured before; nothing if there is no file."""
+    """The results so far; empty if there is no file."""
     if not path.is_file():
         return []
     with path.open(newline="") as file:
@@ -18,7 +18,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def write(path: Path, rows: Iterable[dict]) -> None:
-    """Replaces the file; columns stand in the order in which rows have them first."""
+    """Replaces the file; columns are in the order in which rows first have them."""
     rows = list(rows)
     with files.replacing(path) as beside, beside.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(column for row in rows for column in row)))

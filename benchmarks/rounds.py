@@ -1,19 +1,19 @@
-"""flowzoo and the other flow libraries in turns, cell by cell, for as long as there is time: JSON lines.
+"""Runs flowzoo and the other flow libraries in turns, cell by cell, until time is up: JSON lines.
 
     python benchmarks/rounds.py --peers ../shared/peers --scout --minutes 60
     python benchmarks/rounds.py --peers ../shared/peers --out peers-results.jsonl --minutes 60
     python benchmarks/performance.py peers-results.jsonl
 
-Every measurement is one of the peers' run_all.py, with nothing else running. Scouting runs each library once
-in each of its variants, in every cell, and keeps the fastest variant of each in benchmarks/contenders.csv. It
-takes an hour and a half, hardly depends on the machine, and need not be done again. Rounds are of flowzoo and
-of the one or two libraries that scouting saw near the fastest. Cells with the fewest rounds come first, of
-these the closest races; a race that is settled after three rounds gets its others when nothing else is left.
-What the files hold counts, so that both can be stopped and started again; the rounds should be one machine's.
-Everyone starts a cell's round from the same seed, another one in each round.
+Every measurement is a run of the peers' run_all.py, with nothing else running. Scouting runs each library
+once in each of its variants, in every cell, and keeps the fastest variant of each in
+benchmarks/contenders.csv. It takes 90 minutes, hardly depends on the machine, and is needed only once. Rounds
+run flowzoo and the one or two libraries that were near the fastest in scouting. Cells with the fewest rounds
+come first, and among these the closest comparisons. A comparison that is decided after three rounds gets its
+other rounds last. Results in the files count, so you can stop and restart both; run all rounds on one
+machine. All libraries use the same seed in a round of a cell, and each round has another seed.
 
-Two things save hours. Where a pass a column is the only way of the others, torch.compile, which unrolls all
-passes, runs at D = 6 alone. At D = 784 the libraries run that were the fastest at D = 64.
+Two rules save hours. Where the other libraries need a pass per column, torch.compile, which unrolls all
+passes, runs only at D = 6. At D = 784 only the libraries that were the fastest at D = 64 run.
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ import records
 
 LIBRARIES = ("normflows", "nflows", "zuko", "flowjax", "distrax", "tfp")
 DIMS = (6, 21, 43, 64)
-# Work that costs the other libraries a pass of the network for each column.
+# Tasks that cost the other libraries a pass of the network for each column.
 PASS_A_COLUMN = (("maf", "sample"), ("iaf", "log_prob"))
 TOY = ("two_moons", "pinwheel", "checkerboard")
 COMMAND = ".peers/flowzoo/bin/python benchmarks/bench.py --variant default"
-# How many of the others run in the rounds, and how much slower than the fastest of them they may be.
+# Number of other libraries in the rounds, and how much slower than the fastest of them they may be.
 MOST, NEAR = 2, 1.25
-# A race is settled after so many rounds with flowzoo so many times ahead of its bound.
+# A comparison is decided after this many rounds if flowzoo exceeds its bound by this factor.
 SETTLED_AFTER, SETTLED_BY = 3, 1.5
 CONTENDERS = performance.ROOT / "benchmarks/contenders.csv"
 CELL = ("task", "case", "dim", "batch", "data")
 
 
 def main() -> None:
-    """Measures until the rounds or the minutes are through."""
+    """Measures until all rounds are done or the time is up."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--peers", type=Path, default=Path("../shared/peers"))
     parser.add_argument("--out", type=Path, default=Path("peers-results.jsonl"))
-    parser.add_argument("--flowzoo", default=COMMAND, help="the command that is measured as flowzoo")
-    parser.add_argument("--scout", action="store_true", help="look for the fastest of the others")
+    parser.add_argument("--flowzoo", default=COMMAND, help="the command that measures flowzoo")
+    parser.add_argument("--scout", action="store_true", help="find the fastest of the other libraries")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--tasks", nargs="+", default=list(performance.TITLES))
     parser.add_argument("--cases", nargs="+", help="all by default")
-    parser.add_argument("--seconds", type=float, default=1.0, help="of one measurement")
+    parser.add_argument("--seconds", type=float, default=1.0, help="duration of a measurement")
     parser.add_argument("--fit-seconds", type=float, default=5.0)
     arguments = parser.parse_args()
     sys.path.append(str(arguments.peers))
@@ -71,7 +71,7 @@ def main() -> None:
         return
     seen = {key(cell): contenders(cell) for cell in cells}
     if unseen := sum(not found for found in seen.values()):
-        raise SystemExit(f"{unseen} of {len(cells)} cells have no contenders yet: run with --scout first.")
+        raise SystemExit(f"{unseen} of {len(cells)} cells have no contenders yet: run --scout first.")
     while time.monotonic() < end:
         results = performance.measured(arguments.out) if arguments.out.exists() else []
         standings = [(standing(cell, results), cell) for cell in cells]
@@ -86,7 +86,7 @@ def main() -> None:
 
 
 def grid() -> Iterator[dict]:
-    """Everything that docs/performance.md shows."""
+    """Every cell that docs/performance.md shows."""
     for task in ("train", "log_prob", "sample"):
         for case in ("realnvp", "maf", "iaf", "nsf"):
             if (task, case) != ("train", "iaf"):
@@ -107,7 +107,7 @@ def of_cell(cell: dict, results: list[dict]) -> list[dict]:
 
 
 def standing(cell: dict, results: list[dict]) -> tuple[bool, int, float]:
-    """Whether a race is settled, how many rounds it has had, and how far flowzoo is ahead of its bound."""
+    """Whether a cell is decided, its number of rounds, and flowzoo's ratio to its bound."""
     results = of_cell(cell, results)
     rounds = sum(result["peer"] == performance.OURS for result in results)
     compared = performance.compare(performance.median_of_rounds(results))
@@ -116,14 +116,14 @@ def standing(cell: dict, results: list[dict]) -> tuple[bool, int, float]:
 
 
 def scout(cells: list[dict], end: float, arguments: argparse.Namespace) -> None:
-    """Each of the others once, in each of its variants, in the cells that nobody has looked at."""
+    """Runs each other library once in each of its variants, in the cells without results."""
     for cell in cells:
         if contenders(cell) or time.monotonic() >= end:
             continue
         everyone: list[tuple[str, str | None]] = [(library, None) for library in LIBRARIES]
-        if cell["task"] == "cold":  # A cold start is beside plain TFP alone.
+        if cell["task"] == "cold":  # Cold starts are compared with plain TFP only.
             everyone = [("tfp", None)]
-        elif cell["task"] == "fit":  # The way that trains fastest.
+        elif cell["task"] == "fit":  # Only the variant that trains fastest.
             trained = scouted({"task": "train", "case": cell["case"], "dim": 6, "batch": 512})
             everyone = [(row["peer"], row["variant"]) for row in trained]
         elif cell["dim"] == 784:
@@ -141,7 +141,7 @@ def scout(cells: list[dict], end: float, arguments: argparse.Namespace) -> None:
 
 
 def contenders(cell: dict) -> list[tuple[str, str]]:
-    """Of the others, those worth a round, with their variants, the fastest first."""
+    """The other libraries for the rounds, with their variants, the fastest first."""
     rows = scouted(cell)
 
     def near(row):  # Nats have no ratio.
@@ -151,21 +151,21 @@ def contenders(cell: dict) -> list[tuple[str, str]]:
 
 
 def scouted(cell: dict) -> list[dict[str, str]]:
-    """What scouting measured in a cell, the best first."""
+    """Results of scouting in a cell, the best first."""
     rows = [row for row in records.read(CONTENDERS) if tuple(row[name] for name in CELL) == key(cell)]
     less = cell["task"] in ("cold", "fit")
     return sorted(rows, key=lambda row: float(row["value"]), reverse=not less)
 
 
 def key(cell: dict) -> tuple[str, ...]:
-    """What names a cell in a CSV."""
+    """The columns that identify a cell in a CSV."""
     return tuple(str(cell.get(name, "")) for name in CELL)
 
 
 def measure(
     cell: dict, library: str, variant: str | None, out: Path, arguments: argparse.Namespace, seed: int = 0
 ) -> None:
-    """One library in one cell, by run_all.py, which appends to the file."""
+    """Measures one library in one cell with run_all.py, which appends to the file."""
     command = [sys.executable, str(arguments.peers / "run_all.py"), "--rounds", "1"]
     command += ["--variant-timeout", "120"]
     command += ["--seconds", str(arguments.seconds), "--fit-seconds", str(arguments.fit_seconds)]
@@ -181,7 +181,7 @@ def measure(
 
 
 def peer_program(library: str, peers: Path) -> str:
-    """What run_all.py, which has no option for a seed, runs for a library."""
+    """The command that run_all.py, which has no seed option, runs for a library."""
     import run_all
 
     return f"{run_all.PY[run_all.PEERS[library]]} {peers.resolve() / f'bench_{library}.py'}"

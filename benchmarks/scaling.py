@@ -1,9 +1,9 @@
-"""How cost grows: with rows, batch, depth and dimensions; benchmarks/scaling.csv, its picture and its words.
+"""How cost grows with rows, batch, depth and dimensions: benchmarks/scaling.csv, its picture and summary.
 
     python benchmarks/scaling.py [--most-rows 1e8]
 
-On an idle machine, about five minutes. Each line of the table: what was varied, its value, the work, and
-what it cost (microseconds a row; MiB of resident memory for the rows).
+Takes about five minutes; needs an idle machine. Each line of the table has the varied quantity, its value,
+the task, and the cost (microseconds per row; MiB of resident memory for "resident").
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ Row = tuple[str, int, str, float]
 
 
 def main() -> None:
-    """Measures everything, and writes the table and the picture."""
+    """Measures everything, and writes the table, the picture and the summary."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--most-rows", type=float, default=1e8)
     arguments = parser.parse_args()
     measured: list[Row] = []
-    # Rows first: what the others leave in memory is not theirs.
+    # Rows first, so that their memory does not include what the other measurements leave behind.
     for row in (*rows(int(arguments.most_rows)), *batches(), *depths(), *dimensions()):
         print("{} {}: {} {:.4g}".format(*row), flush=True)
         measured.append(row)
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def batches() -> Iterator[Row]:
-    """RealNVP, D = 8: rows in a call."""
+    """Cost against rows per call: RealNVP, D = 8."""
     flow = moved("realnvp", SIZE)
     for batch in (1, 8, 64, 512, 4096, 32768):
         x = rows_of(batch, SIZE)
@@ -60,7 +60,7 @@ def batches() -> Iterator[Row]:
 
 
 def depths() -> Iterator[Row]:
-    """RealNVP, D = 8: couplings."""
+    """Cost against couplings: RealNVP, D = 8."""
     x = rows_of(BATCH, SIZE)
     for couplings in (2, 4, 8, 16, 32, 64):
         flow = moved("realnvp", SIZE, steps=couplings)
@@ -70,7 +70,7 @@ def depths() -> Iterator[Row]:
 
 
 def dimensions() -> Iterator[Row]:
-    """MAF, five layers of 512x2: columns."""
+    """Cost against columns: MAF, five layers of 512x2."""
     for size in (2, 8, 32, 64, 128, 256, 512, 784):
         flow, x = moved("maf", size, hidden_units=(512, 512)), rows_of(BATCH, size)
         yield "D", size, "log_prob", cost(lambda flow=flow, x=x: flow.log_prob(x).numpy(), BATCH)
@@ -78,7 +78,7 @@ def dimensions() -> Iterator[Row]:
 
 
 def rows(most: int) -> Iterator[Row]:
-    """RealNVP of two couplings, D = 2: rows in a stream of blocks, as `flowzoo score` reads a file."""
+    """Cost against rows in a stream of blocks, as `flowzoo score` reads: RealNVP, two couplings, D = 2."""
     flow = flowzoo.create_model("realnvp", (2,), steps=2, hidden_units=(16,))
     flow.adapt(rows_of(1000, 2))
     block = rows_of(100_000, 2)
@@ -96,7 +96,7 @@ def rows(most: int) -> Iterator[Row]:
 
 
 def moved(name: str, size: int, **options) -> flowzoo.Flow:
-    """A flow away from the identity, where every layer has something to do."""
+    """A flow moved away from the identity, so that no layer is trivial."""
     flow = flowzoo.create_model(name, (size,), preprocessing="none", actnorm=False, **options)
     flow.adapted.assign(1.0)
     rng = np.random.default_rng(0)
@@ -120,7 +120,7 @@ def train_steps(flow: flowzoo.Flow, x: np.ndarray) -> Callable:
 
 
 def cost(call: Callable, count: int, seconds: float = 1.0) -> float:
-    """Median microseconds a row of a call with so many rows."""
+    """Median microseconds per row of a call with this many rows."""
     call(), call()
     times, end = [], time.perf_counter() + seconds
     while time.perf_counter() < end or len(times) < 3:
@@ -131,13 +131,13 @@ def cost(call: Callable, count: int, seconds: float = 1.0) -> float:
 
 
 def resident_mib() -> float:
-    """Resident memory of this process."""
+    """Resident memory of this process, in MiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def in_words(measured: list[Row]) -> str:
-    """How much more the largest costs than one that is large enough for the work to outweigh the call."""
+    """Summary: cost of the largest case relative to a case where the work outweighs the call overhead."""
     costs = {row[:3]: row[3] for row in measured}
     most = max(value for varied, value, *_ in measured if varied == "rows")
 
@@ -148,8 +148,8 @@ def in_words(measured: list[Row]) -> str:
     first, last = (costs["rows", rows, "resident"] for rows in (few, most))
     train, log_prob, sample = (times("couplings", 8, 64, work) for work in ("train", "log_prob", "sample"))
     lines = (
-        f"Rows, {few:,} to {most:,}: a density costs {times('rows', few, most, 'log_prob')} times as much a "
-        f"row; resident memory grows from {first:.0f} to {last:.0f} MiB.",
+        f"Rows, {few:,} to {most:,}: a density costs {times('rows', few, most, 'log_prob')} times as much "
+        f"per row; resident memory grows from {first:.0f} to {last:.0f} MiB.",
         f"Couplings, 8 to 64: a training step costs {train} times as much, a density {log_prob}, a sample "
         f"{sample}.",
         f"Columns of a MAF, 64 to 784 (12.2 times): a sample costs {times('D', 64, 784, 'sample')} times as "
@@ -159,7 +159,7 @@ def in_words(measured: list[Row]) -> str:
 
 
 def draw(measured: list[Row], path: Path) -> None:
-    """One panel for each quantity that was varied."""
+    """Draws one panel for each varied quantity."""
     figure = Figure(figsize=(12, 3.2), layout="constrained")
     for axes, varied in zip(figure.subplots(1, 4), ("batch", "couplings", "D", "rows"), strict=True):
         for work in ("log_prob", "sample", "train"):
@@ -175,7 +175,7 @@ def draw(measured: list[Row], path: Path) -> None:
         axes.tick_params(axis="x", which="minor", labelbottom=False)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
-    figure.axes[0].set_ylabel("microseconds a row")
+    figure.axes[0].set_ylabel("microseconds per row")
     by_rows = figure.axes[3]
     by_rows.set_ylim(0.5 * by_rows.get_ylim()[0], 2 * by_rows.get_ylim()[1])
     memory = by_rows.twinx()

@@ -1,10 +1,11 @@
-"""Has anything become slower? A minute of ratios that depend little on the machine, against stored bounds.
+"""Speed regression check: a minute of ratios that depend little on the machine, with stored bounds.
 
     python benchmarks/smoke.py        # or: make bench-smoke
 
 Counts are exact: products and reads in the optimised program of a training step, conditioner calls, traces.
-Times are ratios of two medians of one process. What exceeds its bound is measured again, twice at most, and
-the least counts: a busy neighbour can only add. The bounds are in benchmarks/smoke.yaml.
+Times are ratios of two medians of one process. A measurement that exceeds its bound is repeated, twice at
+most, and the smallest value counts, since other load can only slow it down. The bounds are in
+benchmarks/smoke.yaml.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ TRIES = 3
 
 
 def main() -> int:
-    """Measures everything, prints a table, and fails if a bound is exceeded."""
+    """Measures everything, prints a table, and returns 1 if a value exceeds its bound."""
     bounds = yaml.safe_load(BOUNDS.read_text())
     measured = {}
     for measure in (training_step, density, compilations, autoregressive, loop_over_fit, noise):
@@ -48,7 +49,7 @@ def main() -> int:
 
 
 def least(measure, bounds) -> dict[str, float]:
-    """What it measures, the least of some tries if the first exceeds a bound."""
+    """Measures; if a value exceeds its bound, repeats and takes the smallest of each value."""
     measured = measure()
     for _ in range(TRIES - 1):
         if all(value <= bounds[name]["at_most"] for name, value in measured.items()):
@@ -59,9 +60,9 @@ def least(measure, bounds) -> dict[str, float]:
 
 
 def training_step() -> dict[str, float]:
-    """Eight couplings of two hidden layers: nine products each; a batch is read from the stack once."""
+    """Eight couplings of two hidden layers: nine products each, and one read of a batch from the stack."""
     flow = realnvp(6)
-    # So few rows that the cores do not share them: each part would have its products.
+    # Too few rows to split over cores: each shard would have its own products.
     steps, few = flow.steps_per_execution, 32
     ir = flow.train_function._run.experimental_get_compiler_ir(
         tf.constant(1), tf.zeros([steps, few, 6]), None, tf.ones([steps, few])
@@ -89,7 +90,7 @@ def density() -> dict[str, float]:
 
 
 def compilations() -> dict[str, float]:
-    """A short last batch and a short last stack are filled up, not compiled anew."""
+    """A short last batch and a short last stack are padded and do not compile again."""
     flow = flowzoo.create_model("realnvp", (6,), steps=1)
     data = rows(40 * 64 + 5, 6)
     flow.fit(data, batch_size=64, epochs=2, validation_data=(data[:100],), verbose=0)
@@ -99,7 +100,7 @@ def compilations() -> dict[str, float]:
 
 
 def autoregressive() -> dict[str, float]:
-    """The slow direction over the fast one."""
+    """Time of the slow direction over that of the fast one."""
     flow = flowzoo.create_model("maf", (64,), preprocessing="none", hidden_units=(512, 512), steps=2)
     x, seeds = rows(BATCH, 64), flowzoo.random.row_seeds(0, BATCH)
     sample, log_prob = medians(lambda: flow.sample(seed=seeds).numpy(), lambda: flow.log_prob(x).numpy())
@@ -120,7 +121,7 @@ def loop_over_fit() -> dict[str, float]:
         for _ in range(6):
             float(flow.train_function(iterator)["loss"])
 
-    # What a fit costs once, the pass that checks the data above all, is in both of the first two.
+    # The first two include the one-time cost of a fit, mostly the pass that checks the data.
     few, many, loop = medians(lambda: fitted(1), lambda: fitted(4), looped)
     graph = realnvp(6, use_xla=False)
     steps = flow.steps_per_execution
@@ -137,7 +138,7 @@ def loop_over_fit() -> dict[str, float]:
 
 
 def noise() -> dict[str, float]:
-    """Dropout and dequantization draw a number for each unit and each value."""
+    """A step with dropout and dequantization, which draw a number per unit and value, over one without."""
     plain, noisy = realnvp(6), realnvp(6, dropout=0.1, dequantize=1)
     iterator = iter(tf.data.Dataset.from_tensors(rows(BATCH, 6)).repeat())
     with_noise, without = medians(
@@ -147,7 +148,7 @@ def noise() -> dict[str, float]:
 
 
 def realnvp(columns: int, use_xla: bool = True, **options) -> flowzoo.Flow:
-    """The flow of the peers' benchmark, with its training function made."""
+    """The flow of the peers' benchmark, with its training function built."""
     options = {"steps": 8, "hidden_units": (128, 128), "actnorm": False, **options}
     flow = flowzoo.create_model("realnvp", (columns,), preprocessing="none", **options)
     flow.use_xla = use_xla
@@ -162,7 +163,7 @@ def rows(count: int, columns: int) -> np.ndarray:
 
 
 def medians(*calls, seconds: float = 4.0) -> list[float]:
-    """Median seconds of each call, taken in turns."""
+    """Median seconds of each call; the calls take turns."""
     times: list[list[float]] = [[] for _ in calls]
     for call in calls:
         call()

@@ -1,9 +1,10 @@
-"""How hidden layers start, biases at zero or spread out: nats short of the truth, benchmarks/start.csv.
+"""Initial biases of hidden layers, zero or spread out: gap to the true density, benchmarks/start.csv.
 
     python benchmarks/start.py [--steps 1000]
 
-Behind ADR 13. Every flow is trained from both starts on the same rows in the same order, at a constant 1e-3;
-the mean over seeds, with its standard error. About five minutes on two cores.
+This is the measurement for ADR 13. Every flow trains from both starts on the same rows in the same order, at
+a constant rate of 1e-3. The table has the mean over seeds with its standard error. Takes about five minutes
+on two cores.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def main() -> None:
 
 
 def gap(density: str, model: str, start: str, seed: int, steps: int) -> float:
-    """Nats by which the density of 10,000 test points is short of the true one."""
+    """Mean gap in nats between the true and the learned log-density, over 10,000 test points."""
     keras.utils.set_random_seed(seed)
     flow = flowzoo.create_model(model, (2,), **MODELS[model])
     if start == "zero":
@@ -67,7 +68,7 @@ def gap(density: str, model: str, start: str, seed: int, steps: int) -> float:
 
 
 def start_at_zero(flow: flowzoo.Flow, seed: int) -> None:
-    """He's normal kernels, by the inputs that a unit has, and biases at zero: the start before ADR 13."""
+    """Sets He-normal kernels, scaled by each unit's number of inputs, and zero biases, as before ADR 13."""
     rng = np.random.default_rng(seed)
     for kernel, bias, inputs in hidden_layers(flow):
         kernel.assign(rng.standard_normal(kernel.shape) * np.sqrt(2.0 / inputs))

@@ -1,11 +1,11 @@
-"""flowzoo as it comes beside what a user could switch on: benchmarks/variants.csv, shown in performance.md.
+"""flowzoo's defaults compared with other settings: benchmarks/variants.csv, shown in performance.md.
 
     python benchmarks/variants.py [--tasks train log_prob sample] [--cases maf glow] [--dims 6 64]
     python benchmarks/performance.py peers-results.jsonl
 
 Runs `bench.py --variant auto` for the cells of rounds.py, on an idle machine: compiled with XLA, as a graph,
-and one step at a time; what the default does already is not measured again. The default should be within a
-tenth of the fastest. Where one round says that it is not, the medians of five decide. Results of other cells
+and one step at a time. It does not measure a variant that equals the default. The default should be within a
+tenth of the fastest. If it is not in one round, the medians of five rounds decide. Results of other cells
 stay in the CSV.
 """
 
@@ -27,7 +27,7 @@ ROUNDS = 5
 
 
 def main() -> None:
-    """Measures the cells that are asked for."""
+    """Measures the selected cells."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def measure(cell: dict, seconds: float) -> dict[str, str]:
-    """One row of the table: rows a second of each variant."""
+    """Measures one row of the table: rows per second of each variant."""
     measured = [one_round(cell, seconds)]
     if default_over_fastest(measured[0]) < LEAST_SHARE:
         measured += [one_round(cell, seconds) for _ in range(ROUNDS - 1)]
@@ -62,12 +62,12 @@ def measure(cell: dict, seconds: float) -> dict[str, str]:
 
 
 def default_over_fastest(values: dict[str, float]) -> float:
-    """Share of the fastest variant's rows a second that a user gets without a switch."""
+    """The default's rows per second over those of the fastest variant."""
     return values["default"] / max(values.values())
 
 
 def one_round(cell: dict, seconds: float) -> dict[str, float]:
-    """Rows a second of each variant, one process after the other."""
+    """Rows per second of each variant, one process after the other."""
     options = {name: cell[name] for name in ("task", "case", "dim", "batch")} | {"seconds": seconds}
     command = [sys.executable, str(ROOT / "benchmarks/bench.py"), "--variant", "auto"]
     command += [f"--{name}={value}" for name, value in options.items()]

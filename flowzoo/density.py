@@ -14,6 +14,7 @@ from flowzoo import bijectors, random
 from flowzoo.backend.sharding import draw_rows
 from flowzoo.bases import Base
 from flowzoo.conditioners import Conditioner, ConvNet
+from flowzoo.data.outliers import FAR
 from flowzoo.layers import FlowLayer
 from flowzoo.layers.preprocessing import Preprocessing
 
@@ -116,8 +117,10 @@ class Density:
 
     @property
     def input_dtype(self) -> str:
-        """Dtype of raw data in a serving signature: uint8 for whole pixels, else the flow's own."""
-        return "uint8" if self.is_image and self.discrete_steps.any() else self.dtype
+        """Dtype of raw data in a serving signature: uint8 for pixels of up to 256 levels, else `dtype`."""
+        levels = self.pixel_levels
+        whole = bool((self.discrete_steps == 1.0).all())
+        return "uint8" if levels is not None and levels <= 256 and whole else self.dtype
 
     def convnets(self) -> list[ConvNet]:
         """The convolutional conditioners."""
@@ -184,6 +187,16 @@ class Density:
         for layer in self.preprocessing[:stop]:
             x = layer.bijector().inverse(x)
         return x
+
+    def is_far(self, x: tf.Tensor) -> tf.Tensor:
+        """Whether rows ``[N, D]`` hold a value more than `FAR` standard deviations out, ``[N]``.
+
+        Never without a preprocessing layer that has learned the scale of the data.
+        """
+        if all(layer.moments == "none" for layer in self._preprocessing()):
+            return tf.zeros(tf.shape(x)[:1], bool)
+        entrywise, _ = self.split()
+        return tf.reduce_any(tf.abs(entrywise.inverse(x)) > FAR, axis=list(range(1, x.shape.rank)))
 
     def to_latents(self, x: tf.Tensor, context: Any = None, training: bool = False) -> tuple:
         """Latents and log-det of dequantized rows."""

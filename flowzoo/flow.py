@@ -132,7 +132,7 @@ class Flow(DensityModel):
 
     @property
     def input_dtype(self) -> str:
-        """Dtype of raw data in a serving signature: uint8 for whole pixels, else the flow's own."""
+        """Dtype of raw data in a serving signature: uint8 for pixels of up to 256 levels, else the flow's."""
         return self.density.input_dtype
 
     # -- for TFP ---------------------------------------------------------------------------
@@ -209,18 +209,21 @@ class Flow(DensityModel):
             ``tf.floor`` for whole pixels.
 
         Raises:
-            ValueError: If the counts do not agree, or seed or temperature are not numbers.
+            ValueError: If the counts do not agree, seed or temperature are not numbers, or a temperature is
+                negative or not finite.
         """
         n = validation.sample_count(n, context, self.context_shape, seed)
         if seed is None:
             seed = _fresh_seeds(n)
         elif validation.as_numbers(seed, n, "seed", whole=True).ndim == 0:
             seed = random.row_seeds(int(seed), n)
-        if validation.as_numbers(temperature, n, "temperature").ndim == 0:
+        temperatures = validation.as_numbers(temperature, n, "temperature")
+        validation.check_temperature(temperatures)
+        if temperatures.ndim == 0:
             temperature = _repeated(float(temperature), n, self.variable_dtype)
         # A tensor stays as it is: making one takes as long as the samples of a small flow.
         seeds, temperature = _tensor(seed, tf.int64), _tensor(temperature, self.variable_dtype)
-        context = validation.as_context(context, self.context_shape, n, self.variable_dtype)
+        context = validation.as_context(context, self.context_shape, n, self.variable_dtype, is_single=True)
         return self._row_function("sample_rows")(*_present(seeds, temperature, context))
 
     def encode(self, x: Any, context: Any = None) -> tf.Tensor:

@@ -61,7 +61,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("models", type=Path, help="folder for the two models; removes their existing versions")
+    parser.add_argument("models", type=Path, help="folder for the two models; their versions are removed")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--swap-seconds", type=float, default=20.0, help="time between versions")
     parser.add_argument("--server", default=STAND_IN, help="name of the server in the report")

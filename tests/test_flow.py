@@ -58,7 +58,7 @@ class CountingMLP(MLP):
 
 @pytest.fixture
 def counted():
-    """A flow of two couplings whose conditioners count their calls together."""
+    """A flow of two couplings whose conditioners share a count of their calls."""
     CountingMLP.calls = 0
     flow = Flow([AffineCoupling(CountingMLP((4,)), swap=swap) for swap in (False, True)], (4,))
     perturb(flow, 0.3)
@@ -136,7 +136,7 @@ def test_bits_per_dim_are_nats_by_dimensions_and_ln_2(image_flow, rng):
 
 
 def test_uniform_pixels_cost_eight_bits_per_dim(rng):
-    """256 equally likely values are 8 bits: the scale on which papers compare."""
+    """256 equally likely values are 8 bits: the unit that papers report."""
     pixels = [flowzoo.layers.Dequantize(), flowzoo.layers.Logit()]
     flow = Flow([Sigmoid()], (4, 4, 1), preprocessing=pixels, base=bases.Uniform())
     bits = flow.bits_per_dim(rng.integers(0, 256, (8, 4, 4, 1)))
@@ -162,7 +162,7 @@ def test_score_says_which_rows_are_bad_and_stays_finite(flow, x, bad):
     np.testing.assert_array_equal(score["log_prob"].numpy()[good], flow.score(x)["log_prob"].numpy()[good])
 
 
-def test_score_takes_a_bad_context_for_a_bad_row(conditional, x, context):
+def test_score_treats_a_bad_context_as_a_bad_row(conditional, x, context):
     context[1, 0] = np.nan
     assert conditional.score(x, context)["valid"].numpy().tolist() == [True, False, True, True, True]
 
@@ -298,7 +298,7 @@ def test_a_float64_flow_computes_in_float64(rng):
     np.testing.assert_allclose(flow.decode(flow.encode(x)), x, atol=1e-12)
 
 
-def test_the_global_dtype_policy_is_left_alone():
+def test_the_global_dtype_policy_is_unchanged():
     flowzoo.create_model("realnvp", (2,), dtype="float64", **SMALL)
     assert keras.config.dtype_policy().name == "float32"
 

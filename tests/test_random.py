@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from flowzoo import random
 
-# Key, counter, output: the known answers of Random123 for threefry2x32, 20 rounds.
+# Key, counter, output: the known answers of Random123 for threefry2x32 with 20 rounds.
 KNOWN_ANSWERS = [
     ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
     ((0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0x1CB996FC, 0xBB002BE7)),
@@ -48,7 +48,7 @@ def test_row_seeds_of_neighbouring_seeds_have_nothing_in_common():
 
 
 def test_row_seeds_are_frozen():
-    # Published samples depend on them: they may never change.
+    # Published samples depend on them: they must never change.
     assert random.row_seeds(0, 2).tolist() == [2249019740757725818, 7802047841946049661]
 
 
@@ -89,7 +89,7 @@ def test_noise_is_the_same_in_graph_and_under_xla(noise):
     graph = tf.function(noise)(seeds, 5).numpy()
     compiled = tf.function(noise, jit_compile=True)(seeds, 5).numpy()
     np.testing.assert_array_equal(graph, eager)
-    # XLA has a logarithm and a sine of its own; the random bits are equal.
+    # XLA has its own logarithm and sine; the random bits are equal.
     np.testing.assert_allclose(compiled, eager, rtol=0, atol=0 if noise is random.uniform else 2e-6)
 
 
@@ -114,12 +114,12 @@ def test_normal_noise_is_standard_normal_and_uncorrelated():
 
 
 def test_the_rarest_bits_give_finite_noise(monkeypatch):
-    """No test finds the seeds of all zeros and all ones, where a logarithm would be infinite."""
+    """Random tests never hit words of all zeros or all ones, where a logarithm would be infinite."""
     edges = tf.constant([[0, 0xFFFFFFFF, 0, 0xFFFFFFFF]], tf.uint32)
     monkeypatch.setattr(random, "_words", lambda *_: (edges, tf.reverse(edges, [1])))
     z = random.normal(tf.zeros([1], tf.int64), 8).numpy()
     assert np.isfinite(z).all()
-    # Box and Muller's reach with 24 bits: sqrt(2 ln 2**24).
+    # The largest Box-Muller value with 24 bits: sqrt(2 ln 2**24).
     assert 5.7 < np.abs(z).max() < 5.8
     u = random.uniform(tf.zeros([1], tf.int64), 8).numpy()
     assert u.min() == 0.0

@@ -1,4 +1,4 @@
-"""What fit refuses or warns about before the first step: rows, contexts and pixels that do not fit."""
+"""Data that fit refuses or warns about before the first step: rows, contexts and pixels."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from flowzoo.layers import ActNorm, AffineCoupling, Dequantize, Logit, Standardi
 
 
 def make(context=None, event=(2,), **options):
-    """A flow of one coupling, compiled to run eagerly, which is quickest for a few small steps."""
+    """A flow of one coupling, compiled to run eagerly, which is fastest for a few small steps."""
     keras.utils.set_random_seed(0)
     layers = [ActNorm(), AffineCoupling(MLP((4,)))]
     flow = Flow(layers, event, context, preprocessing=[Standardize()])
@@ -118,7 +118,7 @@ def test_a_dataset_without_contexts_is_refused_by_a_conditional_flow(x):
         make(context=(3,)).fit(batches(x), verbose=0)
 
 
-def test_an_array_of_contexts_beside_a_dataset_is_refused(x, context):
+def test_an_array_of_contexts_next_to_a_dataset_is_refused(x, context):
     with pytest.raises(ValueError, match="dataset carries its own context"):
         make(context=(3,)).fit(batches(x, context), context, verbose=0)
 
@@ -147,6 +147,6 @@ def test_bad_validation_data_are_refused(x):
         make().fit(x, validation_data=(x[:, :1],), verbose=0)
 
 
-def test_whole_numbers_without_dequantize_are_warned_about(rng):
+def test_whole_numbers_without_dequantize_give_a_warning(rng):
     with pytest.warns(UserWarning, match=r"columns \[1\] hold whole numbers only.*dequantize=\[0, 1\]"):
         make().fit(np.stack([rng.normal(size=200), rng.integers(0, 5, 200)], 1), verbose=0)

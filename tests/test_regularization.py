@@ -1,4 +1,4 @@
-"""What compile(l2=, noise=) does while training, and only then."""
+"""compile(l2=, noise=) acts during training only."""
 
 import keras
 import numpy as np
@@ -36,7 +36,7 @@ def test_l2_adds_the_squares_of_the_kernels_to_the_loss_alone(x):
     assert loss == pytest.approx(nll + 0.5 * squares, rel=1e-4)
 
 
-def test_l2_holds_the_kernels_down(x):
+def test_l2_keeps_the_kernels_small(x):
     norms = []
     for l2 in (0.0, 1.0):
         flow = make(l2=l2, run_eagerly=False)
@@ -47,7 +47,7 @@ def test_l2_holds_the_kernels_down(x):
 
 
 @pytest.mark.parametrize("architecture", ["realnvp", "maf", "nsf", "glow"])
-def test_every_conditioner_has_kernels_and_no_bias_is_one(architecture):
+def test_every_conditioner_has_kernels_and_biases_are_not_penalized(architecture):
     flow = flowzoo.create_model(architecture, (4,), context_shape=(2,))
     kernels = flow.density.penalized_weights()
     assert kernels
@@ -55,7 +55,7 @@ def test_every_conditioner_has_kernels_and_no_bias_is_one(architecture):
     assert len({id(kernel) for kernel in kernels}) == len(kernels)
 
 
-def test_of_a_weight_norm_the_length_counts():
+def test_l2_penalizes_the_length_of_a_weight_norm():
     network = ConvNet(channels=3, blocks=1, weight_norm=True)
     network.build((None, 4, 4, 1), output_shape=(None, 4, 4, 2))
     shapes = [tuple(kernel.shape) for kernel in network.penalized]
@@ -70,7 +70,7 @@ def test_l2_of_a_flow_without_conditioners_is_refused():
 
 # -- noise -----------------------------------------------------------------------------------
 def test_noise_widens_the_density_by_its_own_variance_in_every_column(x):
-    """Unit variance and noise of 1 make variance 2; a deviation of 2 or of 50 is all the same."""
+    """Unit variance and noise of 1 give variance 2, in columns of standard deviation 2 or 50 too."""
     flow = make(noise=1.0)
     flow.adapt(x)
     rows = tf.constant(np.tile(x, (20, 1)))
@@ -79,7 +79,7 @@ def test_noise_widens_the_density_by_its_own_variance_in_every_column(x):
     np.testing.assert_allclose((moved - rows).mean(0) / x.std(0), 0.0, atol=0.03)
 
 
-def test_noise_is_new_at_every_step_and_none_in_evaluation(x):
+def test_noise_is_new_at_every_step_and_absent_in_evaluation(x):
     flow = make(noise=0.5)
     flow.adapt(x)
     flow.optimizer.learning_rate = 0.0
@@ -127,6 +127,6 @@ def test_both_run_in_the_compiled_loop_and_are_kept_in_a_saved_flow(x, tmp_path)
 
 
 @pytest.mark.parametrize("options", [{"l2": -1.0}, {"noise": -0.1}])
-def test_negative_ones_are_refused(options):
+def test_negative_values_are_refused(options):
     with pytest.raises(ValueError, match="l2 and noise must be >= 0"):
         make(**options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from typing import Any
 
 import keras
@@ -12,6 +13,7 @@ import tensorflow as tf
 from sklearn.covariance import LedoitWolf
 
 from flowzoo.applications.calibration import Calibration
+from flowzoo.data.outliers import Bounds, Census
 from flowzoo.flow import Flow
 from flowzoo.models._factory import create_model
 from flowzoo.models._pretrained import from_pretrained
@@ -96,13 +98,14 @@ class AnomalyDetector:
 
         Args:
             x: ``[N, D]``, a table of numbers in any units, with 20 rows or more and 2 columns or more.
-                Anomalies among them count as normal; a few do little harm.
+                Anomalies among them count as normal; a few do little harm. Rows with absurd values
+                (`flowzoo.data.outliers`) are left out if they are few, with a warning.
             verbose: Verbosity, as in Keras.
 
         Raises:
             ValueError: On wrong shapes or types, NaN or infinity.
         """
-        x = _table(x)
+        x = _without_absurd(_table(x))
         # Not `seed` alone, because the rows themselves may have been drawn with it.
         order = np.random.default_rng([self.seed, 0xA70]).permutation(len(x))
         held_out, rows = np.split(x[order], [math.ceil(self.held_out * len(x))])
@@ -148,7 +151,7 @@ class AnomalyDetector:
         return self.calibration.threshold(false_positives)
 
     def predict(self, x: Any, false_positives: float = 0.01) -> np.ndarray:
-        """Which rows are anomalies: those that score above ``threshold(false_positives)``.
+        """Flags anomalies: the rows that score above ``threshold(false_positives)``.
 
         Args:
             x: ``[N, D]``; rows that hold NaN or infinity count as anomalies.
@@ -204,9 +207,19 @@ def _table(x):
         )
     if shape[0] < _LEAST_ROWS:
         raise ValueError(f"x has {shape[0]} rows; at least {_LEAST_ROWS} are needed.")
-    x = validation.as_rows(np.asarray(x), shape[1:], "float32", "x").numpy()
+    x = validation.as_rows(x, shape[1:], "float32", "x").numpy()
     validation.check_finite(x, "x")
     return x
+
+
+def _without_absurd(x):
+    """The rows without those that hold absurd values, if these are few; a warning names them."""
+    census = Census(Bounds.of_sample(x))
+    within = census.update(x)
+    if not census.few:
+        return x
+    warnings.warn(census.warning(), stacklevel=3)
+    return x[within]
 
 
 def _fit_flow(rows, noise, seed, verbose):

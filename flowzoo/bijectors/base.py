@@ -116,7 +116,9 @@ class FusedBijector(tfp.bijectors.Bijector):
     def _checked(self, value, event_shape, side) -> tf.Tensor:
         value = tf.convert_to_tensor(value, dtype_hint=self.dtype)
         if value.dtype != self.dtype:
-            raise TypeError(f"{self.name}: expected {self.dtype.name}; got {value.dtype.name}. Cast it first.")
+            raise TypeError(
+                f"{self.name}: expected {self.dtype.name}; got {value.dtype.name}. Cast it first."
+            )
         if value.shape.rank is not None:
             ndims = len(event_shape)
             got = value.shape[value.shape.rank - ndims :] if value.shape.rank >= ndims else value.shape

@@ -17,8 +17,8 @@ class MultiScale(FusedBijector):
     the first half goes on to the next scale.
 
     Args:
-        scales: One fused bijector per scale, for example a `Chain`; scale i takes the first half of the output
-            of scale i-1.
+        scales: One fused bijector per scale, for example a `Chain`; scale i takes the first half of what
+            scale i-1 returns.
         dtype: Floating dtype.
         name: Name shown in error messages.
     """

@@ -1,4 +1,4 @@
-"""Planar: shifts along one direction by a tanh of a linear function (Rezende and Mohamed 2015, equation 10)."""
+"""Planar: shifts along one direction by a tanh of another (Rezende and Mohamed 2015, equation 10)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class Planar(FusedBijector):
         u: ``[..., K, D]``.
         b: ``[..., K]``.
         closed: The direction that the formula computes: "inverse" (data to latent: densities of data are
-            cheap) or "forward" (latent to data: samples and their densities are cheap, for variational inference).
+            cheap) or "forward" (latent to data: samples and their densities are cheap, for variational
+            inference).
         dtype: Floating dtype.
         name: Name shown in error messages.
 

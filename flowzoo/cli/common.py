@@ -1,4 +1,4 @@
-"""What several commands share: loading MODEL, options as key=value, the wording of metrics."""
+"""Code that several commands share: parameters, loading MODEL, and parsing key=value options."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Data = Annotated[
         ".parquet, .tfrecord.",
     ),
 ]
-DataDir = Annotated[Path | None, typer.Option(help="Where TensorFlow Datasets keeps prepared data sets.")]
+DataDir = Annotated[Path | None, typer.Option(help="Data directory of TensorFlow Datasets.")]
 NoDownload = Annotated[bool, typer.Option("--no-download", help="Never fetch data from the network.")]
 Columns = Annotated[
     str | None,
@@ -36,30 +36,31 @@ Columns = Annotated[
 Strategy = Annotated[
     str,
     typer.Option(
-        help="Share the training: mirrored (between the GPUs of this machine) or multi_worker (between the "
+        help="Distribute the training: none, mirrored (the GPUs of this machine) or multi_worker (the "
         "machines that TF_CONFIG names)."
     ),
 ]
 Missing = Annotated[
     str,
     typer.Option(
-        help="A file's missing values: error, drop (the row), or mean (of the column in its training rows)."
+        help="How to treat missing values of a file: error, drop (the row), or mean (fill in the column's "
+        "mean over the training rows)."
     ),
 ]
 ContextColumns = Annotated[
     str | None,
     typer.Option(
         metavar="A,B",
-        help="For a conditional flow: the file's columns that are the context. Of images in an .npz, leave "
-        'it out: the array "y" holds the classes.',
+        help="For a conditional flow: columns of the file that hold the context. For images in an .npz, "
+        'leave it out: the array "y" holds the classes.',
     ),
 ]
 
 
 def load_flow(model: str) -> Flow:
-    """The flow that MODEL means: a preset's name, a preset or run directory, or a .keras file.
+    """Loads the flow of MODEL: a preset's name or URL, a preset or run directory, or a .keras file.
 
-    A mistake in the name is told before TensorFlow is imported, which takes seconds.
+    A mistake in the name is reported before TensorFlow is imported, which takes seconds.
 
     Raises:
         ValueError: If there is no such preset, or the file holds no flow.
@@ -73,7 +74,7 @@ def load_flow(model: str) -> Flow:
 
 
 def check_model(name: str, options: dict[str, Any]) -> None:
-    """Reports unknown architectures and options without TensorFlow, and before data are read.
+    """Checks the architecture and its options without TensorFlow, and before data are read.
 
     Raises:
         ValueError: If one is unknown; the message names the nearest ones.
@@ -85,7 +86,7 @@ def check_model(name: str, options: dict[str, Any]) -> None:
 
 
 def parse_options(pairs: list[str]) -> dict[str, Any]:
-    """``["steps=8", "hidden_units=[64,64]"]`` to keyword arguments; values are YAML.
+    """Parses ``["steps=8", "hidden_units=[64,64]"]`` into keyword arguments; values are YAML.
 
     Raises:
         ValueError: If a pair has no "=", or its value is not YAML.
@@ -100,7 +101,7 @@ def parse_options(pairs: list[str]) -> dict[str, Any]:
 
 
 def parse_columns(columns: str | None) -> list[str] | None:
-    """``"a, b"`` to ``["a", "b"]``.
+    """Parses ``"a, b"`` into ``["a", "b"]``.
 
     Raises:
         ValueError: If a name between two commas is empty.
@@ -109,12 +110,12 @@ def parse_columns(columns: str | None) -> list[str] | None:
         return None
     names = [name.strip() for name in columns.split(",")]
     if not all(names):
-        raise ValueError(f"--columns wants names with commas between them; got {columns!r}.")
+        raise ValueError(f"--columns expects names separated by commas; got {columns!r}.")
     return names
 
 
 def columns_of(model: str) -> list[str | int] | None:
-    """What of a file a flow was fitted to: names or positions; None where all came as they are."""
+    """The columns of a file that a flow was fitted to, by name or position; None for all columns."""
     from flowzoo.data.formats.columns import as_list
     from flowzoo.storage.presets import find_flow, preset_metadata
 

@@ -1,4 +1,4 @@
-"""What commands print: tables, notes, the examples of a help page. Plain text unless to a terminal."""
+"""Output of commands: tables, notes and the examples of a help page; plain text unless on a terminal."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ RICH_HELP = sys.stdout.isatty()
 
 
 def examples(*commands: str) -> str:
-    """The end of a help page; Typer's two kinds of help want it in two ways."""
+    """The examples at the end of a help page, in the markup of Typer's rich or plain help."""
     if RICH_HELP:
         shown = [command.replace("[", "\\[") for command in commands]
         return "\n\n".join(["[bold]Examples[/bold]", *[f"[dim]$[/dim] {line}" for line in shown]])
-    # Click leaves a paragraph as it is if a line with a backspace opens it.
+    # Click does not rewrap a paragraph whose first line is a backspace.
     return "\b\n" + "\n".join(["Examples:", *[f"  $ {command}" for command in commands]])
 
 
 def complain(kind: str, message: str) -> None:
-    """One line on stderr: "error: ..." or "warning: ..."."""
+    """Prints one line on stderr: "error: ..." or "warning: ..."."""
     colour = typer.colors.RED if kind == "error" else typer.colors.YELLOW
     typer.echo(typer.style(f"{kind}:", fg=colour, bold=True) + f" {message}", err=True)
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table: drawn by rich on a terminal, else columns that grep and cut can take apart."""
+    """Prints a table: drawn by rich on a terminal, otherwise aligned columns that grep and cut can parse."""
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
@@ -44,7 +44,7 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_nested(value: dict, indent: int = 0) -> None:
-    """A nested mapping as indented ``key: value`` lines."""
+    """Prints a nested mapping as indented ``key: value`` lines."""
     for key, item in value.items():
         if isinstance(item, dict):
             typer.echo(" " * indent + f"{key}:")
@@ -57,7 +57,7 @@ def print_nested(value: dict, indent: int = 0) -> None:
 
 @contextmanager
 def counter(text: str) -> Iterator[Callable[[int], None]]:
-    """Shows a count that grows, on stderr if that is a terminal; yields the function that sets it."""
+    """Shows a growing count on stderr if that is a terminal; yields the function that sets it."""
     if not sys.stderr.isatty():
         yield lambda count: None
         return
@@ -68,5 +68,5 @@ def counter(text: str) -> Iterator[Callable[[int], None]]:
 
 
 def verbosity() -> int:
-    """Keras's `verbose`: a progress bar on a terminal, else a line an epoch."""
+    """Keras's `verbose`: a progress bar on a terminal, otherwise one line per epoch."""
     return 1 if sys.stdout.isatty() else 2

@@ -1,4 +1,4 @@
-"""flowzoo demo: the main road on real data: fit, evaluate, sample, save, export, and a check elsewhere."""
+"""flowzoo demo: fits a flow to images, evaluates, samples, saves and exports it, and checks the export."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OPTIONS: dict[str, Any] = {"levels": 2, "channels": 32, "blocks": 1}
 BATCH_SIZE = 64
 LOG_PROB_TOLERANCE, SAMPLE_TOLERANCE = 1e-3, 1e-2
 
-# What any user of the exported model could run: it does not know flowzoo.
+# A client of the exported model that needs only NumPy and TensorFlow, not flowzoo.
 CLIENT = """
 import sys
 import numpy as np, tensorflow as tf
@@ -47,14 +47,14 @@ assert "flowzoo" not in sys.modules
 
 
 def run(
-    out: Annotated[Path, typer.Option(help="Where its files go.")] = Path("demo_run"),
-    seed: Annotated[int, typer.Option(help="Of the weights, the noise and the samples.")] = 0,
+    out: Annotated[Path, typer.Option(help="Directory of the output files.")] = Path("demo_run"),
+    seed: Annotated[int, typer.Option(help="Seed of the weights, of the noise and of the samples.")] = 0,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the 1,437 images.")] = 40,
 ) -> None:
     """Fits a flow to small images, samples, exports, checks.
 
-    RealNVP learns scikit-learn's handwritten digits; a fresh process that knows only TensorFlow loads
-    the exported model and must answer as Keras does. No network is needed; it takes about two minutes
+    RealNVP learns scikit-learn's handwritten digits. A new process without flowzoo loads the exported
+    model, and its results must agree with Keras. The demo needs no network and takes about two minutes
     on two cores.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -62,13 +62,13 @@ def run(
     _step("1/5", "fit RealNVP to 1,437 images of digits, 8 x 8 pixels with 17 grey levels")
     import_tensorflow()
     flow, test = _fit(seed, epochs)
-    _step("2/5", "evaluate on 180 images that it has not seen")
+    _step("2/5", "evaluate on the 180 test images")
     _evaluate(flow, test)
-    _step("3/5", "sample, beside real images")
+    _step("3/5", "draw samples, and real images for comparison")
     _draw(flow, test, out, seed)
     _step("4/5", "save and export")
     model = _save(flow, out)
-    _step("5/5", "load the SavedModel in a fresh process that knows only TensorFlow")
+    _step("5/5", "load the SavedModel in a new process that uses only TensorFlow")
     agrees = _check_elsewhere(flow, model, test[:64], seed)
     typer.echo(f"done in {time.monotonic() - start:.0f} s; all files are in {out}")
     if not agrees:
@@ -146,7 +146,7 @@ def _check_elsewhere(flow: Flow, model: Path, x: np.ndarray, seed: int) -> bool:
 
 
 def _ask(model: Path, rows: dict[str, np.ndarray]) -> dict[str, Any]:
-    """The answers of the exported model, from a process of its own."""
+    """The results of the exported model, from a separate process."""
     with tempfile.TemporaryDirectory() as folder:
         asked, answered = Path(folder, "asked.npz"), Path(folder, "answers.npz")
         np.savez(asked, **rows)  # type: ignore[arg-type]

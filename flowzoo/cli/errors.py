@@ -1,4 +1,4 @@
-"""Which errors are a user's mistake, and how they read in one line and in the words of a command."""
+"""Errors of commands: which of them are a user's mistake, and their text on one line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import types
 
 from flowzoo.utils.messages import Argument, Message
 
-# Where a recipe has an argument, and the option of the commands that take data.
+# For each argument: its key in a recipe, and its option in the commands that take data.
 _KEYS = {
     "columns": ("data.columns", "--columns"),
     "missing": ("data.missing", "--missing"),
@@ -18,11 +18,11 @@ _KEYS = {
 
 
 def is_users_mistake(error: BaseException) -> bool:
-    """Whether one line is enough: the input is wrong, not the program.
+    """Whether the input is wrong, not the program, so that one line is enough.
 
     A `TypeError`, `KeyError` or `RuntimeError` counts only if flowzoo itself raised it.
     """
-    if isinstance(error, BrokenPipeError):  # Our reader is gone: `flowzoo list | head -1`.
+    if isinstance(error, BrokenPipeError):  # The reader of our output has ended: `flowzoo list | head -1`.
         return False
     if isinstance(error, ValueError | OSError | ImportError | FloatingPointError):
         return True
@@ -30,11 +30,11 @@ def is_users_mistake(error: BaseException) -> bool:
 
 
 def one_line(error: BaseException, command: str | None = None) -> str:
-    """What the error says, on one line, with its arguments as options of a command.
+    """The text of an error on one line, with its arguments as options of a command.
 
     Args:
         error: The error.
-        command: Name of the command; None for Python's words.
+        command: Name of the command; None to write arguments as in Python.
     """
     if isinstance(error, FileExistsError) and error.filename is not None:
         return f"{error.filename} is in the way: it exists and is not a directory."
@@ -46,12 +46,12 @@ def one_line(error: BaseException, command: str | None = None) -> str:
     if text.startswith("in user code:"):
         # AutoGraph wraps an error that is raised while tracing in a traceback of its own.
         text = re.sub(r"^\w+: ", "", text.splitlines()[-1].strip())
-    hint = "" if _raised_by_flowzoo(error) else " (flowzoo --debug shows where.)"
+    hint = "" if _raised_by_flowzoo(error) else " (flowzoo --debug shows the traceback.)"
     return " ".join(text.split()) + hint
 
 
 def message_for(command: str | None, message: object) -> str:
-    """A message with its arguments as options of a command; other messages as they are.
+    """A message with its arguments as options of a command; other messages are unchanged.
 
     Example:
         >>> message_for("fit", Message("Choose {some}.", some=Argument("columns", ["speed", "torque"])))

@@ -32,18 +32,19 @@ def run(
     data: Data,
     split: Annotated[
         str,
-        typer.Option(help="Split of DATA; of a file: train, validation, test or all, as in fit."),
+        typer.Option(help="Split of DATA; for a file: train, validation, test or all, as in fit."),
     ] = "test",
     columns: Columns = None,
     context_columns: ContextColumns = None,
     missing: Missing = "error",
-    batch_size: Annotated[int, typer.Option(min=1, help="Rows at a time.")] = 1024,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows per batch.")] = 1024,
     data_dir: DataDir = None,
     no_download: NoDownload = False,
 ) -> None:
     """Prints the mean density of a data set.
 
-    As a negative log-likelihood with its standard error: nats a row, and bits/dim of images.
+    The result is a negative log-likelihood with its standard error: in nats per row, and for images also in
+    bits/dim.
     """
     request = make_request(model, data, split, columns, context_columns, data_dir, not no_download)
     flow = load_flow(model)

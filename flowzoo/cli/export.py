@@ -1,4 +1,4 @@
-"""flowzoo export: a flow as the next version of a served model."""
+"""flowzoo export: writes a flow as the next version of a served model, or as ONNX graphs."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ def run(
     base_dir: Annotated[
         Path | None,
         typer.Argument(
-            metavar="BASE_DIR", help="The model's directory; versions 1, 2, ... go there, or ONNX graphs."
+            metavar="BASE_DIR", help="Directory of the model, for versions 1, 2, ... or for ONNX graphs."
         ),
     ] = None,
-    format: Annotated[str, typer.Option(help="tf_saved_model or onnx.")] = "tf_saved_model",
+    format: Annotated[str, typer.Option(help="Format: tf_saved_model or onnx.")] = "tf_saved_model",
     keep: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="Remove all but the newest N versions afterwards; keeps all by default."
+            min=1, metavar="N", help="Remove all but the newest N versions afterwards; by default keep all."
         ),
     ] = None,
     verify: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Export nothing, but check the files of DIR: a version, or the newest of a base directory.",
+            help="Only check the files of DIR: a version, or the newest version of a base directory.",
         ),
     ] = None,
 ) -> None:
     """Exports a flow for TF Serving or ONNX Runtime.
 
-    Writes BASE_DIR/1; when that exists BASE_DIR/2, and so on: a SavedModel with warm-up requests,
-    batching parameters and a manifest of its files. With --format onnx four graphs that have been
-    compared with Keras: log_prob, sample, encode, decode.
+    Writes the next version, BASE_DIR/1, BASE_DIR/2, and so on: a SavedModel with warm-up requests,
+    batching parameters and a manifest of its files. With --format onnx it writes four graphs, which have
+    been compared with Keras: log_prob, sample, encode, decode.
     """
     if verify is not None:
         if model is not None:
-            raise typer.BadParameter("--verify DIR checks what is there, and takes no MODEL.")
+            raise typer.BadParameter("--verify DIR checks an existing export and takes no MODEL.")
         _verify(verify)
     elif model is None or base_dir is None:
         raise typer.BadParameter("An export needs MODEL and BASE_DIR.")
     elif keep is not None and format == "onnx":
-        raise typer.BadParameter("--keep is about versions, and ONNX graphs have none.")
+        raise typer.BadParameter("--keep is for versions, and ONNX graphs have none.")
     else:
         _export(model, base_dir, format, keep)
 

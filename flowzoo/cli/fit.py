@@ -1,4 +1,4 @@
-"""flowzoo fit: one command from a user's data to a trained flow."""
+"""flowzoo fit: trains a flow on a user's data in one command."""
 
 from __future__ import annotations
 
@@ -42,29 +42,30 @@ LEAST_ROWS = 32
 
 def run(
     data: Data,
-    model: Annotated[str, typer.Option(help="An architecture, see flowzoo list.")] = "realnvp",
+    model: Annotated[str, typer.Option(help="An architecture; see flowzoo list.")] = "realnvp",
     option: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE",
-            help="An option of the architecture, see flowzoo info; may be repeated.",
+            help="An option of the architecture; see flowzoo info. May be repeated.",
         ),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="At most so many passes over the rows.")] = 20,
+    epochs: Annotated[int, typer.Option(min=1, help="Maximum number of passes over the rows.")] = 20,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Rows a step; chosen by the number of rows.")
+        int | None, typer.Option(min=1, help="Rows per step; by default chosen from the number of rows.")
     ] = None,
-    learning_rate: Annotated[float, typer.Option(min=1e-8, help="The highest one.")] = 1e-3,
+    learning_rate: Annotated[float, typer.Option(min=1e-8, help="Peak learning rate.")] = 1e-3,
     dequantize: Annotated[
         float | None,
         typer.Option(
             min=0.0,
-            help="Step of discrete data, 1 for whole numbers; by column: --option dequantize=[1,0.01,0].",
+            help="Step of discrete data, 1 for whole numbers. One step per column: "
+            "--option dequantize=[1,0.01,0].",
         ),
     ] = None,
     columns: Columns = None,
     out: Annotated[Path | None, typer.Option(help="Run directory; runs/MODEL_DATA by default.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the weights, dropout, and the order of the rows.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the weights, of dropout and of the order of rows.")] = 0,
     missing: Missing = "error",
     strategy: Strategy = "none",
     data_dir: DataDir = None,
@@ -72,9 +73,9 @@ def run(
 ) -> None:
     """Fits a flow to your data.
 
-    Keeps the weights of the best epoch, as a preset. A file's rows are split by a hash of their
-    values: 80% train, 10% choose the epoch, 10% test. A run that was stopped goes on when the same command
-    is given again.
+    Saves the weights of the best epoch as a preset. The rows of a file are split by a hash of their
+    values: 80% for training, 10% to choose the epoch, 10% for the test. To resume a stopped run, give the
+    same command again.
     """
     from flowzoo.recipes.distribution import check_strategy, make_strategy
 
@@ -88,7 +89,7 @@ def run(
     import_tensorflow()
     from flowzoo.data import dataset_info
 
-    # Several workers find one another before TensorFlow does anything else.
+    # Several workers must connect before TensorFlow does anything else.
     devices = make_strategy(strategy)
     rows, is_image, names = _look_at(request, missing)
     request = replace(request, columns=names)
@@ -124,9 +125,7 @@ def _look_at(request: Request, missing: Any) -> tuple[int, bool, Sequence[str | 
 
 def _data_section(request: Request, rows: int, is_image: bool, batch_size: int | None) -> dict[str, Any]:
     if rows < LEAST_ROWS:
-        raise ValueError(
-            f"{request.data} has {rows} training rows; a flow needs {LEAST_ROWS} at the very least."
-        )
+        raise ValueError(f"{request.data} has {rows} training rows; a flow needs at least {LEAST_ROWS}.")
     if batch_size is not None and batch_size > rows:
         raise ValueError(f"--batch-size {batch_size} is more than the {rows} training rows.")
     section = {
@@ -142,13 +141,13 @@ def _data_section(request: Request, rows: int, is_image: bool, batch_size: int |
 
 
 def _names(found: FileInfo) -> list[str] | None:
-    """The columns of a file that names them: another file may have them in another order, and more."""
+    """The columns of a file that names them; another file may have more columns, in another order."""
     unnamed = tuple(f"f{i}" for i in range(len(found.columns)))
     return list(found.columns) if found.format in ("csv", "parquet") and found.columns != unnamed else None
 
 
 def _splits(info: DatasetInfo) -> tuple[int, str, str]:
-    """Of a set of the catalog: the rows to train on, their split, and the split that chooses the epoch."""
+    """For a data set: its number of training rows, their split, and the split that chooses the epoch."""
     rows = info.splits["train"]
     held_out = info.splits.get("validation", rows // 10)
     if "validation" not in info.splits or info.validation_ends_train:
@@ -157,7 +156,7 @@ def _splits(info: DatasetInfo) -> tuple[int, str, str]:
 
 
 def _batch_size(rows: int, is_image: bool) -> int:
-    """A power of two that leaves an epoch some 16 steps: 16 to 512 rows, at most 64 images."""
+    """A power of two that gives an epoch about 16 steps: from 16 to 512 rows, or to 64 images."""
     return batch_size_for(rows, 16, 64 if is_image else 512)
 
 

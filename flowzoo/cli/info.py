@@ -12,11 +12,11 @@ EXAMPLES = examples("flowzoo info realnvp", "flowzoo info runs/mine/preset")
 
 
 def run(
-    name: Annotated[str, typer.Argument(help="An architecture, or a preset: name, URL, directory.")],
+    name: Annotated[str, typer.Argument(help="An architecture, or a preset: name, URL or directory.")],
 ) -> None:
     """Describes an architecture or a preset.
 
-    Of an architecture: paper, options with defaults, presets. Of a preset: its metadata.
+    For an architecture: paper, options with defaults, presets. For a preset: its metadata.
     """
     import os
     from pathlib import Path

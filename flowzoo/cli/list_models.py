@@ -1,4 +1,4 @@
-"""flowzoo list: architectures, presets or data sets, one a line."""
+"""flowzoo list: lists architectures, presets or data sets, one per line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXAMPLES = examples(
 
 
 def run(
-    pattern: Annotated[str, typer.Argument(help="Shell-style, for example 'real*'.")] = "*",
+    pattern: Annotated[str, typer.Argument(help="Shell-style pattern, for example 'real*'.")] = "*",
     pretrained: Annotated[bool, typer.Option("--pretrained", help="List presets.")] = False,
     registry: Annotated[
         str | None, typer.Option(metavar="URL", help="List the presets of a registry: a URL or a directory.")
@@ -28,7 +28,7 @@ def run(
 ) -> None:
     """Lists architectures, presets or data sets."""
     if (pretrained or registry is not None) and data:
-        raise ValueError("Presets (--pretrained, --registry) and --data are two lists; ask for one of them.")
+        raise ValueError("--data cannot be combined with --pretrained or --registry; ask for one list.")
     if data:
         _list_data(pattern)
     elif registry is not None:

@@ -1,4 +1,4 @@
-"""The program `flowzoo`: its commands, and what a mistake looks like to a user."""
+"""The program `flowzoo`: its commands, and how it reports mistakes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MISTAKE, INTERRUPTED = 2, 130
 
 
 class _Program(TyperGroup):
-    """Answers a user's mistake with one line on stderr; all other errors keep their traceback."""
+    """Reports a user's mistake in one line on stderr; all other errors keep their traceback."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
         standalone = extra.pop("standalone_mode", True)
@@ -112,7 +112,7 @@ def program(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
-    """The model zoo of normalizing flows: fit, evaluate, sample, score and ship densities."""
+    """The model zoo of normalizing flows: fit, evaluate, sample, score and export densities."""
     if ctx.invoked_subcommand is None:
         typer.echo(ctx.get_help())
 
@@ -124,9 +124,9 @@ def main() -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Makes every error behind a Ctrl-C a KeyboardInterrupt.
+    """Turns every error that a Ctrl-C causes into a KeyboardInterrupt.
 
-    Out of C++ that calls back into Python comes a SystemError, or whatever the half-done call led to.
+    If C++ code calls back into Python, the Ctrl-C raises a SystemError or an error of the unfinished call.
     """
     came = False
 
@@ -135,7 +135,7 @@ def _interruptible() -> Iterator[None]:
         came = True
         raise KeyboardInterrupt
 
-    # Where SIGINT is ignored (a shell's background job) or somebody else's, it stays so.
+    # If SIGINT is ignored (a shell's background job) or has another handler, it stays so.
     ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if not ours or threading.current_thread() is not threading.main_thread():
         yield
@@ -160,7 +160,7 @@ def _usage_line(error: Any) -> str:
 
 
 def _shows_warnings(ctx: Any) -> Callable[..., None]:
-    """Shows what flowzoo warns of; what others warn of is for developers."""
+    """Shows only flowzoo's warnings; those of other packages are for developers."""
 
     def show(message: Any, category: Any, filename: str, *_: Any, **__: Any) -> None:
         if Path(filename).is_relative_to(Path(__file__).parents[1]):

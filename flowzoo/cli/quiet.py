@@ -1,4 +1,4 @@
-"""TensorFlow without the notes that its C++ code writes to stderr while it is imported."""
+"""Quiet import of TensorFlow, without the notes that its C++ code writes to stderr."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def import_tensorflow() -> None:
     if "tensorflow" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Whatever ~/.keras/keras.json says: flowzoo is for TensorFlow.
+    # flowzoo needs TensorFlow, whatever ~/.keras/keras.json says.
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if os.environ["TF_CPP_MIN_LOG_LEVEL"] in ("0", "1"):
         imports.import_tensorflow()
         return
-    # The level is read too late for the first notes: these come before absl's logging is set up.
+    # The level does not silence the first notes: they come before absl's logging is set up.
     with _stderr_held_back():
         imports.import_tensorflow()
     for name in ("tensorflow", "absl"):
@@ -31,7 +31,7 @@ def import_tensorflow() -> None:
 
 @contextmanager
 def _stderr_held_back() -> Iterator[None]:
-    """Holds back what the process writes to stderr; shows it after all if an error comes."""
+    """Holds back what the process writes to stderr; shows it only if an error occurs."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as held:

@@ -1,4 +1,4 @@
-"""DATA as a flow wants it: rows, with contexts for a conditional flow: columns, or labels of images."""
+"""`Request`: reads DATA as rows for a flow, and as contexts (columns or labels) for a conditional flow."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """Which rows a user asks for.
+    """The rows that a user requests.
 
     Attributes:
         data: Name of a data set, a file or a glob.
         split: Split of a data set, or of a file ("all" for all its rows).
-        columns: Columns of a file that are the row.
-        context: Columns of a file that are the context.
-        data_dir: Where TensorFlow Datasets keeps its data.
-        download: Whether data may be fetched.
+        columns: Columns of a file that form the row.
+        context: Columns of a file that form the context.
+        data_dir: Data directory of TensorFlow Datasets.
+        download: Whether missing data may be downloaded.
     """
 
     data: str
@@ -40,7 +40,7 @@ class Request:
     download: bool = True
 
     def check(self) -> None:
-        """Tells unknown names and missing files without TensorFlow.
+        """Checks for unknown names and missing files without TensorFlow.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -53,7 +53,7 @@ class Request:
         else:
             dataset_info(self.data)
             if self.columns is not None or self.context is not None:
-                raise ValueError(f"Columns are chosen of files; {self.data!r} is a data set.")
+                raise ValueError(f"Columns can be chosen only for files; {self.data!r} is a data set.")
 
     def dataset(self, flow: Flow, batch_size: int, missing: Any = "error") -> tf.data.Dataset:
         """Batches of x, or of (x, context), in a fixed order."""
@@ -77,17 +77,17 @@ class Request:
         if self._wants_labels(flow):
             if is_file(self.data):
                 for _ in self._checked_chunks(flow):
-                    pass  # Before a graph makes vectors of zeros of unknown labels.
+                    pass  # Check all labels now: in the graph, tf.one_hot turns unknown ones into zeros.
             return dataset.map(lambda x, labels: self._split(flow, x, labels))
         return dataset.map(lambda x: self._split(flow, x, None))
 
     def chunks(self, flow: Flow) -> Iterator[tuple[np.ndarray, Any]]:
-        """(x, context or None) in the order of the input, rows with missing values too."""
+        """(x, context or None) in the order of the input, including rows with missing values."""
         for x, labels in self._checked_chunks(flow):
             yield self._split(flow, x, labels)
 
     def _checked_chunks(self, flow: Flow) -> Iterator[tuple[np.ndarray, Any]]:
-        """(x, labels or None), of the flow's width and with labels that its contexts have entries for."""
+        """(x, labels or None), after a check of the width of x and of the range of the labels."""
         source = self._source(flow)
         self._check_width(flow, source.event_shape)
         for x, labels in source.chunks(None):
@@ -111,7 +111,7 @@ class Request:
         )
 
     def _wants_labels(self, flow: Flow) -> bool:
-        """Whether contexts are classes: of a data set, or of a file of images."""
+        """Whether contexts are class labels, of a data set or of a file of images."""
         from flowzoo.data import dataset_info
 
         if flow.context_shape is None:
@@ -164,7 +164,7 @@ class Request:
         )
 
     def _split(self, flow: Flow, x: Any, labels: Any) -> Any:
-        """X and context; labels become one-hot vectors."""
+        """Separates x and context; labels become one-hot vectors."""
         if flow.context_shape is None:
             return x, None
         if labels is None:
@@ -184,7 +184,9 @@ def make_request(
     data_dir: Path | None,
     download: bool,
 ) -> Request:
-    """A checked request, from options as typed; a run directory knows the columns it was fitted to.
+    """Makes a checked request from a command's options.
+
+    Without `columns`, a file is read with the columns that the model was fitted to.
 
     Raises:
         FileNotFoundError: If there is no such file.

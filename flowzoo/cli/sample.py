@@ -1,4 +1,4 @@
-"""flowzoo sample: draws rows from a flow into a picture or a table."""
+"""flowzoo sample: draws samples from a flow and writes them to a picture or a table."""
 
 from __future__ import annotations
 
@@ -28,21 +28,26 @@ def run(
     model: Model,
     count: Annotated[
         int | None,
-        typer.Option("-n", "--count", min=1, help="How many; 64, or the rows of a context file."),
+        typer.Option(
+            "-n", "--count", min=1, help="Number of samples; by default 64, or one per row of a context file."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Ends in .png (images, 2-D), .npy or .csv; samples.png or samples.csv."),
+        typer.Option(
+            help="Output file: .png (images or 2 columns), .npy or .csv; by default samples.png or "
+            "samples.csv."
+        ),
     ] = None,
     temperature: Annotated[
-        float, typer.Option(min=0.0, help="Scales the noise; below 1: likelier samples.")
+        float, typer.Option(min=0.0, help="Scale of the noise; below 1, samples are likelier.")
     ] = 1.0,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same samples.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed; the same seed gives the same samples.")] = 0,
     context: Annotated[
         str | None,
         typer.Option(
-            help="For a conditional flow: numbers with commas, a class's number for one-hot "
-            "contexts, or a file (.npy, .csv, ...) with one row a sample."
+            help="For a conditional flow: numbers separated by commas, a class number for one-hot "
+            "contexts, or a file (.npy, .csv, ...) with one row per sample."
         ),
     ] = None,
 ) -> None:
@@ -68,7 +73,7 @@ def _check_fits(flow: Flow, out: Path, drawable: bool) -> None:
             "Use --out samples.csv or samples.npy."
         )
     if out.suffix.lower() == ".csv" and flow.is_image:
-        raise ValueError("A .csv is for tables; this flow's rows are images: use .png or .npy.")
+        raise ValueError("A .csv is for tables; this flow's rows are images. Use .png or .npy.")
 
 
 def _write(flow: Flow, x: np.ndarray, out: Path, columns: list[str | int] | None) -> None:
@@ -80,23 +85,23 @@ def _write(flow: Flow, x: np.ndarray, out: Path, columns: list[str | int] | None
     elif out.suffix.lower() == ".png":
         plots.save_scatter(x, out)
     else:
-        with files.replacing(out) as beside:
+        with files.replacing(out) as temporary:
             if out.suffix.lower() == ".npy":
-                np.save(beside, x)
+                np.save(temporary, x)
             else:
                 names = [f"x{i}" for i in range(x.shape[1])]
-                # A single name may be that of an array with many columns.
+                # A single name may be the key of an array with many columns.
                 if columns is not None and len(columns) == len(names):
                     names = [str(column) for column in columns]
-                np.savetxt(beside, x, "%.9g", ",", header=",".join(names), comments="")
+                np.savetxt(temporary, x, "%.9g", ",", header=",".join(names), comments="")
 
 
 def read_context(text: str, context_shape: tuple[int, ...] | None) -> np.ndarray:
-    """A context as typed: one vector ``[size]``, or rows ``[n, size]`` of a file.
+    """Parses a context from the command line: one vector ``[size]``, or rows ``[n, size]`` of a file.
 
     Args:
-        text: "0.5,2", a class's number where contexts are one-hot, or a file.
-        context_shape: The flow's.
+        text: "0.5,2", a class number for one-hot contexts, or a file.
+        context_shape: Context shape of the flow.
 
     Raises:
         ValueError: If it is none of these.
@@ -109,7 +114,7 @@ def read_context(text: str, context_shape: tuple[int, ...] | None) -> np.ndarray
     try:
         vector = np.array([float(part) for part in text.split(",")], np.float32)
     except ValueError:
-        raise ValueError(f"--context wants numbers such as 0.5,2, or a file; got {text!r}.") from None
+        raise ValueError(f"--context expects numbers such as 0.5,2 or a file; got {text!r}.") from None
     size = 1 if context_shape is None else context_shape[0]
     if size > 1 and vector.shape == (1,) and vector[0] in range(size):
         return np.eye(size, dtype=np.float32)[int(vector[0])]
@@ -117,7 +122,7 @@ def read_context(text: str, context_shape: tuple[int, ...] | None) -> np.ndarray
 
 
 def whole_steps(flow: Flow, x: np.ndarray) -> np.ndarray:
-    """Samples of discrete data as the values that data have: whole pixels, whole steps."""
+    """Rounds samples of discrete data down to values of the data: whole pixels or whole steps."""
     step = flow.density.discrete_steps
     if not step.any():
         return x

@@ -33,17 +33,18 @@ EXAMPLES = examples(
 def run(
     model: Model,
     data: Data,
-    out: Annotated[Path, typer.Option(help="Ends in .csv, .npy or .parquet.")],
+    out: Annotated[Path, typer.Option(help="Output file: .csv, .npy or .parquet.")],
     split: Annotated[str, typer.Option(help="Split of a data set; all rows of a file are scored.")] = "all",
     columns: Columns = None,
     context_columns: ContextColumns = None,
     threshold: Annotated[
-        float | None, typer.Option(metavar="NATS", help="Flag rows whose -log_prob is above it.")
+        float | None, typer.Option(metavar="NATS", help="Flag rows whose -log_prob is above this.")
     ] = None,
     false_positives: Annotated[
         float | None,
         typer.Option(
-            metavar="RATE", help="Flag rows, at most this share of normal ones: 0.01, say. For a detector."
+            metavar="RATE",
+            help="For a detector: flag rows, at most this fraction of normal ones, such as 0.01.",
         ),
     ] = None,
     data_dir: DataDir = None,
@@ -51,9 +52,9 @@ def run(
 ) -> None:
     """Writes the density of each row.
 
-    Columns log_prob (nats), bits_per_dim (of images) and valid; rows in the order of the input.
+    The columns are log_prob (nats), bits_per_dim (for images) and valid; rows keep the order of the input.
     A row with missing or infinite values is not valid; its log_prob is the lowest finite float.
-    With a threshold a column anomaly, true for flagged rows; rows that are not valid are flagged.
+    With a threshold, the column anomaly is true for flagged rows; rows that are not valid are flagged.
     """
     check_ending(out)
     threshold = _threshold(model, threshold, false_positives)
@@ -89,7 +90,7 @@ def _scores(flow: Flow, request: Request) -> Batches:
 
 
 def _flagged(scores: Batches, threshold: float, counts: list[int]) -> Batches:
-    """Adds the column anomaly, and to `counts` how many there are in each batch."""
+    """Adds the column anomaly; appends the number of anomalies in each batch to `counts`."""
     for batch in scores:
         batch["anomaly"] = -batch["log_prob"] > threshold
         counts.append(int(batch["anomaly"].sum()))

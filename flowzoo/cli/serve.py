@@ -1,4 +1,4 @@
-"""flowzoo serve: exported flows over REST and gRPC, a stand-in for TF Serving."""
+"""flowzoo serve: a development server with the REST and gRPC interfaces of TensorFlow Serving."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ EXAMPLES = examples(
 
 def run(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A model's folder (DIR/1, DIR/2, ...) or a folder of such.")
+        Path,
+        typer.Argument(
+            metavar="DIR", help="A model's folder (DIR/1, DIR/2, ...) or a folder of such folders."
+        ),
     ],
     config: Annotated[
         Path | None,
@@ -27,13 +30,16 @@ def run(
             metavar="FILE", help="A models.config of TensorFlow Serving: versions and their labels."
         ),
     ] = None,
-    host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 for every network.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="REST port; 0 has one chosen.")] = 8501,
-    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 has one chosen.")] = 8500,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 for all interfaces.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="REST port; 0 chooses a free one.")] = 8501,
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="gRPC port; 0 chooses a free one.")] = 8500,
 ) -> None:
-    """Serves exported flows as TensorFlow Serving does, for development.
+    """Serves exported flows during development.
 
-    Loads new versions as they appear. Stop it with Ctrl-C.
+    It has the REST and gRPC interfaces of TensorFlow Serving and loads new versions as they appear. Stop it
+    with Ctrl-C.
     """
     if not directory.is_dir():  # Before TensorFlow is imported, which takes seconds.
         raise ValueError(f"There is no directory {directory}.")
@@ -43,7 +49,7 @@ def run(
     from flowzoo.devserver import Server
 
     with Server(directory, config=config, host=host, rest_port=port, grpc_port=grpc_port) as server:
-        complain("note", "this is a stand-in for TensorFlow Serving, for development: it does not batch.")
+        complain("note", "this server is for development: unlike TensorFlow Serving, it does not batch.")
         for model in server.models:
             typer.echo(f"REST http://{server.rest_address}/v1/models/{model.name}:predict")
         typer.echo(f"gRPC {server.grpc_address}")

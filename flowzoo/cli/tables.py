@@ -1,4 +1,4 @@
-"""Writers of scores, batch by batch, in flat memory: .csv, .npy and .parquet."""
+"""Writers of scores to .csv, .npy and .parquet, batch by batch, in constant memory."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ ENDINGS = (".csv", ".npy", ".parquet")
 
 
 def check_ending(path: Path, endings: tuple[str, ...] = ENDINGS) -> None:
-    """Refuses a file name whose ending says no format of ours, or that is a directory.
+    """Checks that a path has a supported extension and is not a directory.
 
     Raises:
-        ValueError: If it is.
+        ValueError: If not.
     """
     if path.suffix.lower() not in endings:
         raise ValueError(f"--out {path}: the name must end in {', '.join(endings)}.")
@@ -26,15 +26,15 @@ def check_ending(path: Path, endings: tuple[str, ...] = ENDINGS) -> None:
 
 
 def write_table(path: Path, batches: Batches, show: Callable[[int], None]) -> tuple[int, int]:
-    """Writes columns batch by batch, beside the file; renames it when it is whole.
+    """Writes columns batch by batch to a temporary file, and renames it when it is complete.
 
     Args:
         path: Ends in one of `ENDINGS`.
         batches: Columns of equal length; "valid" is one of them.
-        show: Is told the number of rows so far.
+        show: Called with the number of rows so far.
 
     Returns:
-        The number of rows, and of those that are not valid.
+        The number of rows, and the number of rows that are not valid.
     """
     from flowzoo.storage import files
 
@@ -51,8 +51,8 @@ def write_table(path: Path, batches: Batches, show: Callable[[int], None]) -> tu
             raise ValueError("There are no rows to score.")
 
     write = {".csv": _write_csv, ".npy": _write_npy, ".parquet": _write_parquet}
-    with files.replacing(path) as beside:
-        write[path.suffix.lower()](beside, counted())
+    with files.replacing(path) as temporary:
+        write[path.suffix.lower()](temporary, counted())
     return rows, bad
 
 
@@ -63,7 +63,7 @@ def _write_csv(path: Path, batches: Batches) -> None:
     options = pacsv.WriteOptions(include_header=False)
     with open(path, "wb") as file:
         for i, batch in enumerate(batches):
-            if i == 0:  # By hand: Arrow would put each name in quotes.
+            if i == 0:  # Arrow would put each name in quotes.
                 file.write(",".join(batch).encode() + b"\n")
             pacsv.write_csv(pa.table(batch), file, options)
 
@@ -81,7 +81,7 @@ def _write_parquet(path: Path, batches: Batches) -> None:
 
 
 def _write_npy(path: Path, batches: Batches) -> None:
-    """A structured array. NumPy pads the header so that the number of rows can be put in later."""
+    """Writes a structured array. NumPy pads the header, so the number of rows can be filled in later."""
     rows, dtype = 0, np.dtype([])
     with open(path, "wb") as file:
         for batch in batches:

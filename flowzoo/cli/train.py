@@ -26,20 +26,20 @@ EXAMPLES = examples(
 def run(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A recipe: a YAML file.")],
     out: Annotated[
-        Path | None, typer.Option(help="Run directory; runs/NAME by default, by the recipe's name.")
+        Path | None, typer.Option(help="Run directory; runs/NAME by default, with the name of the recipe.")
     ] = None,
     data_dir: DataDir = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Changes the recipe; may be repeated."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the recipe; may be repeated."),
     ] = None,
     strategy: Strategy = "none",
     no_download: NoDownload = False,
 ) -> None:
     """Trains the flow of a recipe.
 
-    Writes weights, a preset, metrics, TensorBoard logs, a curve and samples to the run directory. A run that
-    was stopped goes on when the same command is given again.
+    Writes weights, a preset, metrics, TensorBoard logs, a training curve and samples to the run directory. To
+    resume a stopped run, give the same command again.
     """
     from flowzoo.recipes.config import load_config
     from flowzoo.recipes.distribution import check_strategy, make_strategy
@@ -59,7 +59,7 @@ def train_recipe(
     download: bool,
     strategy: tf.distribute.Strategy | None,
 ) -> None:
-    """Trains, and says on which devices, how well the flow does and where it is."""
+    """Trains, and prints the devices, the test metrics and the files of the run."""
     from flowzoo.recipes import distribution, train
     from flowzoo.recipes.trainer import is_finished
 
@@ -76,8 +76,8 @@ def train_recipe(
     if not distribution.is_chief(strategy):
         return
     if was_finished:
-        typer.echo(f"{run_dir} holds this run, finished. To train anew, delete it or choose another --out.")
+        typer.echo(f"{run_dir} already holds this run. To train again, delete it or choose another --out.")
     typer.echo(f"test: {describe_metrics(metrics['test'])}")
     written = sorted(p.name + "/" * p.is_dir() for p in run_dir.iterdir() if p.name[0] != ".")
-    typer.echo(f"{'there is' if was_finished else 'wrote'} {run_dir}: {', '.join(written)}")
+    typer.echo(f"{'found' if was_finished else 'wrote'} {run_dir}: {', '.join(written)}")
     typer.echo(f"next: flowzoo sample {run_dir}")

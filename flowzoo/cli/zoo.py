@@ -1,4 +1,4 @@
-"""flowzoo zoo: publish a run as a preset, build a zoo's index and table, verify what its cards say."""
+"""flowzoo zoo: publishes a run as a preset, builds a zoo's index and table, and verifies its cards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flowzoo.cli.console import RICH_HELP, examples, print_table
 from flowzoo.cli.quiet import import_tensorflow
 
 app = typer.Typer(
-    help="Keeps a zoo: publish, build, verify.",
+    help="Maintains a zoo: publish, build, verify.",
     rich_markup_mode="rich" if RICH_HELP else None,
 )
 DISAGREES = 1
@@ -25,20 +25,21 @@ DISAGREES = 1
     )
 )
 def publish(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Where flowzoo train wrote.")],
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Run directory of flowzoo train.")],
     to: Annotated[
         str, typer.Option(metavar="REGISTRY", help="A directory, or a URL: gs://, s3://, file://.")
     ],
     recipe: Annotated[
-        Path | None, typer.Option(help="The run's recipe, if its card was written after the run.")
+        Path | None,
+        typer.Option(help="Recipe with a card that was written after the run; by default the run's own."),
     ] = None,
     data_dir: DataDir = None,
     no_download: NoDownload = False,
 ) -> None:
     """Writes the flow of a run as a preset.
 
-    It is measured on the test data, and gets a card and a picture. Weights are stored as float16 where that
-    moves the test metric by less than 0.001.
+    Measures the flow on the test data, and adds a card and a picture. Weights are stored as float16 if that
+    changes the test metric by less than 0.001.
     """
     import_tensorflow()
     from flowzoo.utils.metrics import with_error
@@ -52,17 +53,17 @@ def publish(
 
 @app.command(epilog=examples("flowzoo zoo build", "flowzoo zoo build /mnt/zoo --table /mnt/zoo/README.md"))
 def build(
-    directory: Annotated[Path, typer.Argument(help="Of the presets.")] = Path("pretrained"),
-    table: Annotated[Path, typer.Option(help="The page with a line for each preset.")] = Path("docs/zoo.md"),
+    directory: Annotated[Path, typer.Argument(help="Directory of the presets.")] = Path("pretrained"),
+    table: Annotated[Path, typer.Option(help="Page with one line per preset.")] = Path("docs/zoo.md"),
 ) -> None:
     """Writes cards, index.json and the table.
 
-    From the presets' metadata, and nothing else.
+    The only input is the metadata of the presets.
     """
     from flowzoo.zoo import build
 
     if not directory.is_dir():
-        raise ValueError(f"There is no directory {directory}; name that of the presets.")
+        raise ValueError(f"There is no directory {directory}; give the directory of the presets.")
     typer.echo(f"{len(build(directory, table))} presets: {directory / 'index.json'}, {table}")
 
 
@@ -71,14 +72,14 @@ def verify(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME]...", help="Presets: names, URLs or directories.")
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="All bundled presets.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Verify all bundled presets.")] = False,
     data_dir: DataDir = None,
     no_download: NoDownload = False,
 ) -> None:
     """Measures presets on their test data again.
 
-    The exit code is 1 if a card says otherwise. Data that came from a file are looked for where the recipe
-    says, from the current directory.
+    The exit code is 1 if a result differs from its card. A relative path of a data file in the recipe is
+    looked up in the current directory.
     """
     from flowzoo.storage.presets import find_preset, list_presets
 
@@ -86,7 +87,7 @@ def verify(
         raise ValueError("Name presets to verify, or give --all.")
     wanted = list_presets() if every else names or []
     for name in wanted:
-        find_preset(name)  # A mistake is told before TensorFlow is imported.
+        find_preset(name)  # Reports a mistake before TensorFlow is imported.
     import_tensorflow()
     rows = [_verified(name, data_dir, no_download) for name in wanted]
     print_table(("preset", "card", "measured", "verdict"), rows)

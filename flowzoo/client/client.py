@@ -125,7 +125,9 @@ class Client:
         seed = random.fresh_seed() if seed is None else seed
         seed = validation.as_numbers(seed, n, "seed", whole=True)
         seeds = random.row_seeds(int(seed), n) if seed.ndim == 0 else seed
-        temperature = np.broadcast_to(validation.as_numbers(temperature, n, "temperature"), [n])
+        temperature = validation.as_numbers(temperature, n, "temperature")
+        validation.check_temperature(temperature)
+        temperature = np.broadcast_to(temperature, [n])
         inputs = {"seed": seeds, "temperature": temperature, "context": context}
         return self._run("sample", inputs, n)["x"]
 

@@ -11,8 +11,8 @@ class Conditioner(keras.layers.Layer):
     """Maps the identity part of an event, and a context, to parameters.
 
     A subclass implements `create_weights` and `call(x, context=None, training=False)`. Its last layer
-    starts at zero, so that a new flow is near the identity; dense hidden layers start with `spread_out`. Under
-    a mixed policy it runs in the compute dtype; the caller casts the result.
+    starts at zero, so that a new flow is near the identity; dense hidden layers start with `spread_out`.
+    Under a mixed policy it runs in the compute dtype; the caller casts the result.
     """
 
     built: bool

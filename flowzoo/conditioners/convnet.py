@@ -15,9 +15,9 @@ from flowzoo.conditioners.weight_norm import WeightNorm
 class ConvNet(Conditioner):
     """A 3x3 convolution, blocks, and a 3x3 convolution that starts at zero.
 
-    A residual block is a 3x3 and a 1x1 convolution, pre-activation (He et al. 2016), as in Dinh et al. (2017),
-    section 3.7. A plain block is one 1x1 convolution; one such block gives the network of Glow (Kingma and
-    Dhariwal 2018, section B). A context is added to the first layer as one bias per channel.
+    A residual block is a 3x3 and a 1x1 convolution, pre-activation (He et al. 2016), as in Dinh et al.
+    (2017), section 3.7. A plain block is one 1x1 convolution; one such block gives the network of Glow
+    (Kingma and Dhariwal 2018, section B). A context is added to the first layer as one bias per channel.
 
     Args:
         channels: Number of hidden channels.

@@ -14,15 +14,15 @@ from flowzoo.backend import xla
 class Conv2D(keras.layers.Conv2D):
     """`keras.layers.Conv2D`, computed by matrix products if it is narrow and XLA compiles it for a CPU.
 
-    XLA's convolutions are slow on a CPU, and those of a graph pad few channels to sixteen; the conditioners of
-    Glow go from few channels to many and back. From few to many, one product takes the concatenated
+    XLA's convolutions are slow on a CPU, and those of a graph pad few channels to sixteen; the conditioners
+    of Glow go from few channels to many and back. From few to many, one product takes the concatenated
     neighbours of each pixel. From many to few, one product gives the contribution of each pixel to each
     neighbour, and the contributions to a pixel are summed. Everywhere else it is Keras's own convolution.
     """
 
     @property
     def is_narrow(self) -> bool:
-        """Whether products are faster: one side has at most 3/4 of the other's channels, or kernels are 1x1."""
+        """Whether products are faster: one side has at most 3/4 of the other's channels, or it is 1x1."""
         inputs, outputs = self.kernel.shape[2:]
         fewer, more = min(inputs, outputs), max(inputs, outputs)
         alone = self.kernel_size == (1, 1)

@@ -15,7 +15,7 @@ from flowzoo.conditioners.stepwise import StepwiseConditioner
 
 @keras.saving.register_keras_serializable("flowzoo")
 class MADE(StepwiseConditioner):
-    """Computes parameters of column i from the columns before i (Germain et al. 2015); ResMADE with `residual`.
+    """Computes parameters of column i from columns before i (Germain et al. 2015); ResMADE with `residual`.
 
     Hidden units are ordered by degree: a unit of degree d sees the first d columns. So the units of
     degree i can be computed as soon as i columns are known, and both solvers cost about one pass (ADR 4).

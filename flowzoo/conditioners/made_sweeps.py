@@ -1,13 +1,13 @@
 """ForwardSweep and ReverseSweep: solve a MADE column by column, at about the cost of one pass.
 
 A hidden unit of degree d depends on the first d columns only. So at step i a sweep computes the units
-of degree i, the parameters of column i, and column i: all steps together make one pass of the network. Reading the
-whole network at each step would cost more than computing its few units, so columns are processed in blocks.
-The contribution of earlier blocks to a block's units is one large product; the steps inside a block work on
-the block's own units, which stay in the cache.
+of degree i, the parameters of column i, and column i: together, all steps make one pass of the network.
+Reading the whole network at each step would cost more than computing its few units, so columns are processed
+in blocks. The contribution of earlier blocks to a block's units is one large product; the steps inside a
+block work on the block's own units, which stay in the cache.
 
-All tensors are feature-major, ``[units, rows]``, so that windows of units are contiguous. A window has the same
-width at each step and starts with the step's first unit. It may include units of other steps: these are
+All tensors are feature-major, ``[units, rows]``, so that windows of units are contiguous. A window has the
+same width at each step and starts with the step's first unit. It may include units of other steps: these are
 computed too early or again, and masks keep them from being used.
 """
 

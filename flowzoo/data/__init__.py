@@ -1,4 +1,4 @@
-"""Data for flows: `load` gives a `tf.data` pipeline from a catalog name or from your own files.
+"""Data for flows: `load` makes a `tf.data` pipeline from a catalog name or from your own files.
 
 Importing this package does not import TensorFlow; the public names load on first use. They are
 listed, with their types, in `__init__.pyi`.

@@ -1,4 +1,4 @@
-"""Arrays in memory as batches: a tf.data pipeline that ends without a wait."""
+"""Batches of arrays in memory, from a tf.data pipeline that stops without delay."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ plain = tf.autograph.experimental.do_not_convert
 def gather(tensors: tuple, orders: tf.data.Dataset, size: int) -> tf.data.Dataset:
     """Batches of rows in the given orders, one order for each pass.
 
-    Datasets nested in a `flat_map` would do the same, and delay the start of each epoch by 20 ms.
+    Datasets nested in a `flat_map` would do the same, but delay the start of each epoch by 20 ms.
 
     Args:
         tensors: Tensors ``[rows, ...]`` in memory.
@@ -40,8 +40,8 @@ def are_arrays(*parts: Any) -> bool:
 def batches_of(parts: tuple, batch_size: int, shuffle: bool = False) -> tf.data.Dataset:
     """Batches of arrays with the same number of rows, in a new order in each pass if they are shuffled.
 
-    What Keras makes of arrays tunes itself, and stopping what tunes takes up to 0.2 seconds at the end of an
-    epoch.
+    The datasets that Keras makes of arrays use autotuning, and stopping it takes up to 0.2 seconds at the end
+    of an epoch.
 
     Args:
         parts: Arrays or tensors ``[rows, ...]``.
@@ -49,7 +49,7 @@ def batches_of(parts: tuple, batch_size: int, shuffle: bool = False) -> tf.data.
         shuffle: Whether to shuffle; the order follows `tf.random.set_seed`.
 
     Raises:
-        ValueError: If they differ in their rows.
+        ValueError: If the arrays differ in their number of rows.
 
     Example:
         >>> import numpy as np
@@ -77,7 +77,7 @@ def batches_of(parts: tuple, batch_size: int, shuffle: bool = False) -> tf.data.
         orders = tf.data.Dataset.from_tensors(tf.range(rows))
     options = tf.data.Options()
     options.autotune.enabled = False
-    # They would write the arrays into a graph.
+    # The default optimizations would copy the arrays into a graph.
     options.experimental_optimization.apply_default_optimizations = False
     batches = gather(tensors, orders, batch_size).apply(tf.data.experimental.assert_cardinality(count))
     return batches.prefetch(2).with_options(options)

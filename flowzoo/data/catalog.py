@@ -1,7 +1,7 @@
 """The catalog of data sets: register_dataset, list_datasets, dataset_info, open_dataset.
 
 Nothing here imports TensorFlow: listing and describing data sets is instant. Each module of
-`flowzoo.data.datasets` registers its data sets when it is imported; a new one is a new file there.
+`flowzoo.data.datasets` registers its data sets when it is imported; a new data set is a new file there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from flowzoo.utils.suggestions import did_you_mean
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What is known of a data set without opening it.
+    """Facts about a data set that are known without opening it.
 
     Attributes:
         name: Catalog name.
@@ -31,11 +31,11 @@ class DatasetInfo:
         dtype: "uint8" or "float32".
         num_classes: Number of labels; None if the rows have no labels.
         splits: Rows of each split.
-        licence: Under which the data may be used.
-        source: Where the data come from: a URL.
-        version: Of the rows: whenever they change, so does this.
-        pixel_levels: Images: number of values of a pixel.
-        validation_ends_train: Whether "validation" is no split of its own, but the last rows of "train".
+        licence: Licence of the data.
+        source: Origin of the data, usually a URL.
+        version: Version of the rows; changes whenever they change.
+        pixel_levels: For images: number of values of a pixel.
+        validation_ends_train: Whether "validation" is the last rows of "train" instead of a separate split.
     """
 
     name: str
@@ -53,14 +53,14 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class OpenRequest:
-    """What `load` asks of a data set's opener.
+    """The request that `load` passes to a data set's opener.
 
     Attributes:
         info: The data set's entry in the catalog.
         split: Name or expression of a split: "train", "train[:1000]", "train[90%:]", "all".
-        labels: Whether labels are wanted.
-        data_dir: Where prepared data lie; None is the usual place.
-        download: Whether data that are not there may be fetched.
+        labels: Whether to read labels.
+        data_dir: Directory of prepared data; None for the default.
+        download: Whether missing data may be downloaded.
     """
 
     info: DatasetInfo
@@ -80,14 +80,14 @@ _state = {"own_datasets_imported": False}
 def register_dataset(info: DatasetInfo) -> Callable[[Opener], Opener]:
     """Registers the function that opens a data set.
 
-    The function takes an `OpenRequest` and returns a `Source`. It imports what it needs (TensorFlow
-    Datasets, say) when it is called, so that listing stays instant.
+    The function takes an `OpenRequest` and returns a `Source`. It imports what it needs (for example
+    TensorFlow Datasets) when it is called, so that listing stays instant.
 
     Args:
         info: The data set's entry in the catalog.
 
     Raises:
-        ValueError: If another function holds the name.
+        ValueError: If another data set has the name.
 
     Example:
         >>> info = DatasetInfo("ones", "Ones.", (2,), "float32", None, {"train": 8}, "CC0", "none")
@@ -110,7 +110,7 @@ def register_dataset(info: DatasetInfo) -> Callable[[Opener], Opener]:
 
 
 def unregister_dataset(name: str) -> None:
-    """Takes a name out of the catalog (for tests and notebooks)."""
+    """Removes a name from the catalog (for tests and notebooks)."""
     del _ENTRIES[name]
 
 
@@ -118,7 +118,7 @@ def list_datasets(pattern: str = "*") -> list[str]:
     """Names of the catalog's data sets that match a pattern.
 
     Args:
-        pattern: Shell-style, for example ``"*mnist"``.
+        pattern: Shell-style pattern, for example ``"*mnist"``.
 
     Returns:
         The names in alphabetical order.
@@ -136,7 +136,7 @@ def list_datasets(pattern: str = "*") -> list[str]:
 
 
 def dataset_info(name: str) -> DatasetInfo:
-    """What is known of a data set: shape, splits, licence, source.
+    """The facts about a data set: shape, splits, licence, source.
 
     Args:
         name: Catalog name, see `list_datasets`.
@@ -162,16 +162,16 @@ def open_dataset(
     Args:
         name: Catalog name.
         split: Name or expression of a split; None is "all".
-        labels: Whether labels are wanted.
-        data_dir: Where prepared data lie; None is the usual place.
-        download: Whether data that are not there may be fetched.
+        labels: Whether to read labels.
+        data_dir: Directory of prepared data; None for the default.
+        download: Whether missing data may be downloaded.
 
     Returns:
         The source.
 
     Raises:
-        ValueError: On an unknown name or split, or if the data set has no labels.
-        FileNotFoundError: If the data are not there and may not be fetched.
+        ValueError: If the name or the split is unknown, or `labels` is set and the data set has none.
+        FileNotFoundError: If the data are not prepared and `download` is False.
     """
     info, opener = _entry(name)
     if labels and info.num_classes is None:
@@ -180,12 +180,12 @@ def open_dataset(
 
 
 def split_source(request: OpenRequest, load_part: Callable[[str], Part]) -> Source:
-    """The source of a data set that is small enough to be made or read in memory.
+    """Makes the source of a data set that fits in memory.
 
     Args:
-        request: What was asked for. The split may be a name of `info.splits`, "all", or a slice in
+        request: The request. Its split may be a name of `info.splits`, "all", or a slice in
             TensorFlow Datasets' notation: "train[:100]", "test[50%:]".
-        load_part: Gives rows and labels of a split in `info.splits`.
+        load_part: Returns rows and labels of a split in `info.splits`.
 
     Returns:
         The source.
@@ -213,11 +213,11 @@ def split_source(request: OpenRequest, load_part: Callable[[str], Part]) -> Sour
 
 
 def unknown_split(request: OpenRequest) -> ValueError:
-    """The error that says which splits there are."""
+    """The error for an unknown split; it lists the existing ones."""
     names = ", ".join(f"{name!r} ({rows})" for name, rows in request.info.splits.items())
     return ValueError(
-        f"{request.info.name} has no split {request.split!r}; it has {names} rows, and 'all'. "
-        "A slice is written 'train[:1000]' or 'train[90%:]'."
+        f"{request.info.name} has no split {request.split!r}; its splits (with their rows) are {names} and "
+        "'all'. A slice is written 'train[:1000]' or 'train[90%:]'."
     )
 
 
@@ -232,6 +232,6 @@ def _entry(name: str) -> tuple[DatasetInfo, Opener]:
     if name not in names:
         raise ValueError(
             f"Unknown data set {name!r}. {did_you_mean(name, names)} "
-            "A file of your own is given by a path with its extension, for example './rows.csv'."
+            "To load a file, pass its path with the extension, for example './rows.csv'."
         )
     return _ENTRIES[name]

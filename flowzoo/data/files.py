@@ -22,15 +22,15 @@ Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 @dataclass(frozen=True)
 class FileInfo:
-    """What is known of a file, or of several with the same columns, without reading all of it.
+    """Facts about a file, or several files with the same columns, found without reading all of it.
 
     Attributes:
         files: The files, in the order they are read.
         format: "npy", "npz", "csv", "parquet" or "tfrecord", of the first file.
-        rows: Rows before any is dropped; None where only reading the file can tell (csv, tfrecord).
+        rows: Number of rows before any is dropped; None if counting takes a full read (csv, tfrecord).
         columns: Names of a vector's entries; empty for images.
         event_shape: Shape of one row.
-        dtype: "uint8" or "float32", as `load` gives it.
+        dtype: "uint8" or "float32", as `load` returns it.
     """
 
     files: tuple[Path, ...]
@@ -42,14 +42,14 @@ class FileInfo:
 
 
 def describe_file(path: Paths, columns: Columns = None) -> FileInfo:
-    r"""Looks at a file as `load` would read it, without reading all of it.
+    r"""Describes a file as `load` would read it, without reading all of it.
 
     Args:
         path: A path, a glob, or a list of paths.
         columns: Columns to keep, by name or position; None for all.
 
     Returns:
-        Its format, columns, event shape and, where that is cheap, its rows.
+        Its format, columns, event shape and, if that is cheap, its number of rows.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -83,7 +83,7 @@ def is_path(source: Any) -> bool:
 
 
 def expand(source: Paths) -> list[Path]:
-    """The files that a path, a glob or a list of them means.
+    """The files that a path, a glob or a list of them stands for.
 
     Raises:
         FileNotFoundError: If one is missing, or a glob matches nothing.
@@ -107,9 +107,9 @@ def open_files(files: Sequence[Path], columns: Columns = None, labels: bool | st
     """Opens files with the same columns as one source.
 
     Args:
-        files: What `expand` gave.
+        files: The files, as `expand` returns them.
         columns: Columns to keep, by name or position; None for all.
-        labels: Whether labels are wanted, or where they are.
+        labels: Whether to read labels, or the name of their array, feature or column.
 
     Returns:
         The source, which reads the files one after another.
@@ -122,7 +122,7 @@ def open_files(files: Sequence[Path], columns: Columns = None, labels: bool | st
     for file in files[1:]:
         source = reader_of(file)(file, columns, labels)
         if source.columns != first.columns and set(source.columns) == set(first.columns):
-            source = reader_of(file)(file, first.columns, labels)  # The same in another order.
+            source = reader_of(file)(file, first.columns, labels)  # The same columns in another order.
         _check_alike(file, source, files[0], first)
         sources.append(source)
     if len(sources) == 1:
@@ -140,7 +140,7 @@ def open_files(files: Sequence[Path], columns: Columns = None, labels: bool | st
 
 def _expand_one(item: str | os.PathLike[str]) -> list[Path]:
     if not isinstance(item, str | os.PathLike):
-        raise TypeError(f"source must be made of paths; got {type(item).__name__}.")
+        raise TypeError(f"Each item of source must be a path; got {type(item).__name__}.")
     path = Path(item).expanduser()
     if path.is_dir():
         raise ValueError(f"{path} is a directory; name its files with a glob, '{path}/*.parquet'.")
@@ -163,8 +163,8 @@ def _check_alike(file: Path, source: Source, first_file: Path, first: Source) ->
         adds = [c for c in source.columns if c not in first.columns]
         raise ValueError(
             Message(
-                "{file} has other columns than {first}: it lacks {lacks} and adds {adds}. Choose common ones "
-                "with {columns}.",
+                "{file} has other columns than {first}: it lacks {lacks} and adds {adds}. Choose common "
+                "columns with {columns}.",
                 file=file,
                 first=first_file,
                 lacks=lacks or "none",
@@ -174,6 +174,6 @@ def _check_alike(file: Path, source: Source, first_file: Path, first: Source) ->
         )
     if (source.event_shape, source.dtype) != (first.event_shape, first.dtype):
         raise ValueError(
-            f"{file} has rows of the shape {source.event_shape} ({source.dtype}), {first_file} of "
-            f"the shape {first.event_shape} ({first.dtype}); they must be the same."
+            f"{file} has rows of shape {source.event_shape} ({source.dtype}), {first_file} has rows of "
+            f"shape {first.event_shape} ({first.dtype}); they must be the same."
         )

@@ -1,4 +1,4 @@
-"""`load`: one function from a name or a path to a `tf.data.Dataset`."""
+"""`load`: makes a `tf.data.Dataset` from a name or a path."""
 
 from __future__ import annotations
 
@@ -39,51 +39,52 @@ def load(
 ) -> tf.data.Dataset:
     """Loads raw rows: a data set of the catalog, or files of your own.
 
-    Rows are never scaled: images are uint8 `[height, width, channels]`, everything else float32. That holds
-    whole numbers up to 16,777,216; larger ones (ids, seconds since 1970) are rounded, and `Flow.adapt` warns.
+    Rows are never scaled: images are uint8 `[height, width, channels]`, everything else is float32. float32
+    holds whole numbers up to 16,777,216 exactly. Larger ones (ids, seconds since 1970) are rounded, and
+    `Flow.adapt` warns.
 
     Files end in .npy, .npz, .csv, .csv.gz, .parquet, .tfrecord or .tfrecord.gz. They are split by a
-    hash of each row's values (`flowzoo.data.split.row_fractions`): a row lands in the same split
-    whatever file or order it comes in, and equal rows land together, so that none leaks from
-    "train" into "test". Choosing other columns makes other rows, hence other splits.
+    hash of each row's values (`flowzoo.data.split.row_fractions`). A row is in the same split in any
+    file and in any order, and equal rows share a split, so that none leaks from "train" into "test".
+    Other columns make other rows and therefore other splits.
 
     Args:
         source: A name of `list_datasets()`, a path, a glob, or a list of paths.
-        split: "train", "validation", "test"; "all" or None for all rows. For names also a slice,
-            "train[:1000]" or "train[90%:]", and whatever TensorFlow Datasets understands.
+        split: "train", "validation", "test"; "all" or None for all rows. For catalog names also a slice,
+            "train[:1000]" or "train[90%:]"; for TensorFlow Datasets any of its split expressions.
         batch_size: Rows in a batch; None gives single rows.
-        shuffle: Whether each epoch has a new order. None: only for "train" and slices of it.
-        seed: Seed of the orders: equal seeds give equal orders, epoch by epoch (if
-            `tf.random.set_seed` is used, equal ones there too). None: another order each time.
-        epoch: Holds the number of the epoch, an int64. The order is a function of it and of the seed then, so
-            that a training which is resumed sees the rows as it would have seen them.
-        cache: Whether to keep the rows in memory; "auto": if they need at most 512 MiB. Other
-            data stream in blocks, through a shuffle pool of 64 MiB.
-        drop_remainder: Whether to leave out a last, smaller batch.
-        data_dir: Where TensorFlow Datasets keeps its data; None is its usual place.
-        download: Whether data that are not there may be fetched. False is the offline mode.
+        shuffle: Whether each epoch has a new order. None shuffles only "train" and its slices.
+        seed: Seed of the orders. Equal seeds give equal orders, epoch by epoch; the seeds of
+            `tf.random.set_seed`, if used, must be equal too. None gives another order each time.
+        epoch: Variable that holds the number of the epoch, an int64. The order is then a function of it and
+            of the seed, so that a resumed training sees the same rows as an uninterrupted one.
+        cache: Whether to keep the rows in memory; "auto" does so if they need at most 512 MiB. Other
+            data are streamed in blocks, through a shuffle pool of 64 MiB.
+        drop_remainder: Whether to drop a smaller last batch.
+        data_dir: Data directory of TensorFlow Datasets; None for its default.
+        download: Whether missing data may be downloaded. False is the offline mode.
         columns: For files: the columns to keep, by name (csv, parquet, tfrecord) or position (npy,
             npz, csv, parquet); for .npz also the name of the array to read.
-        labels: True gives (row, label) pairs where the source has labels: the catalog's classes,
-            the array "y" of a .npz, the feature "label" of a TFRecord. A string names another array
-            or feature, or the label column of a table. Labels are int64.
-        missing: For files: what to do with rows that have missing or infinite values, "error" or "drop"; or
-            "mean": a missing value becomes the mean of its column's values in "train", whatever the split
-            (one more pass over the files), and infinite values are refused. This prepares data, it is no
-            part of a flow: a served row with NaN stays not valid. Filled values are all the same, a spike
-            that a density will show, so prefer "drop" where it costs few rows.
-        validation_fraction: For files: share of the rows in "validation".
-        test_fraction: For files: share of the rows in "test".
+        labels: True gives (row, label) pairs. The labels are the catalog's classes, the array "y" of a
+            .npz, or the feature "label" of a TFRecord. A string names another array or feature, or the
+            label column of a table. Labels are int64.
+        missing: For files: how to treat missing and infinite values. "error" refuses them, "drop" drops their
+            rows. "mean" replaces a missing value by the mean of its column in "train", for every split (one
+            more pass over the files), and refuses infinite values. The flow does not keep the means: a served
+            row with NaN is still not valid. All filled values of a column are equal, which the density
+            learns as a spike, so prefer "drop" if it costs few rows.
+        validation_fraction: For files: fraction of the rows in "validation".
+        test_fraction: For files: fraction of the rows in "test".
 
     Returns:
-        A dataset of known cardinality and static event shape.
+        A dataset with known cardinality and static event shape.
 
     Raises:
         FileNotFoundError: If a file is missing, or data are not prepared and `download` is False.
-        RuntimeError: If data cannot be fetched.
+        RuntimeError: If data cannot be downloaded.
         TypeError: If `source` is neither a name nor paths.
-        ValueError: On an unknown name, split or column, on data that are not rows of numbers, on
-            missing values (unless dropped), and if no rows are left.
+        ValueError: If a name, split or column is unknown, the data are not rows of numbers, values are
+            missing and `missing` is "error", or no rows are left.
 
     Example:
         >>> import flowzoo
@@ -96,7 +97,7 @@ def load(
         rows = _open_name(str(source), split, columns, labels, data_dir, download)
     else:
         rows = _open_files(source, split, columns, labels, missing, validation_fraction, test_fraction)
-    # Only now: a mistake above is told without waiting for TensorFlow's import.
+    # Imported only now, so that a mistake above is reported without waiting for TensorFlow.
     from flowzoo.data import pipeline
 
     collected = pipeline.collect(rows, cache)
@@ -130,7 +131,7 @@ def _open_name(
             )
         )
     if isinstance(labels, str):
-        raise ValueError(f"labels={labels!r} is for files; for {name!r} it is True or False.")
+        raise ValueError(f"labels={labels!r} is for files; for {name!r} it must be True or False.")
     directory = None if data_dir is None else Path(data_dir).expanduser()
     return open_dataset(name, split, labels=labels, data_dir=directory, download=download)
 

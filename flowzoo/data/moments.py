@@ -1,4 +1,4 @@
-"""Moments of a data set in one streaming pass, with what is wrong with it."""
+"""Moments of a data set in one streaming pass, with a count of its NaN and infinite values."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from flowzoo.utils.validation import nonfinite_message
 class Moments:
     """Mean, variance and range of each element of an event, over any number of batches.
 
-    Chan et al.'s update in float64, so that a billion rows lose no digits.
+    Uses the update of Chan et al. in float64, so that a billion rows lose no digits.
 
     Args:
-        event_shape: Of a row.
-        covariance: Whether to keep how the elements vary together; for vectors ``(D,)``.
+        event_shape: Shape of a row.
+        covariance: Whether to keep the covariance of the elements; only for vectors ``(D,)``.
     """
 
     def __init__(self, event_shape: tuple, covariance: bool = False):
@@ -48,7 +48,7 @@ class Moments:
             return
         self._note_nonfinite(rows)
         total = self.count + len(rows)
-        with np.errstate(invalid="ignore"):  # infinity was noted above
+        with np.errstate(invalid="ignore"):  # infinite values are counted above
             mean = rows.mean(0)
             delta = mean - self.mean
             self._squares += np.square(rows - mean).sum(0)
@@ -63,7 +63,7 @@ class Moments:
         self.count = total
 
     def check(self, argument: str) -> None:
-        """Raises a ValueError on no rows at all, and on NaN or infinity."""
+        """Raises a ValueError if there are no rows, or if some hold NaN or infinity."""
         if not self.count:
             raise ValueError(f"{argument} holds no rows. Check the path, the split, or the filter.")
         if self._bad_rows:

@@ -1,7 +1,7 @@
-"""From a `Source` to a shuffled, batched, prefetched `tf.data.Dataset`.
+"""The pipeline from a `Source` to a shuffled, batched, prefetched `tf.data.Dataset`.
 
-Rows move in blocks all the way, never one by one. Rows that fit in memory are picked out of one
-tensor by index, a block of batches at a time; larger data stream through a pool that is shuffled.
+Rows move in blocks, never one by one. Rows that fit in memory are gathered from one tensor by index,
+a block of batches at a time. Larger data are streamed through a pool that is shuffled.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ POOL_BYTES = 64 * 2**20
 
 @dataclass(frozen=True)
 class Collected:
-    """What a first pass found: how many rows, and the rows themselves if they are to be kept."""
+    """The result of a first pass: the number of rows, and the rows themselves if they are kept."""
 
     rows: int
     kept: Chunk | None
 
 
 def collect(source: Source, cache: Cache) -> Collected:
-    """Makes a first pass over the source, unless all it could tell is known.
+    """Makes a first pass over the source, unless the number of rows is known and they are not kept.
 
-    A user's mistakes in the data (a missing value in the millionth row, say) surface here, as the
-    ValueError they are, and not in the middle of training from inside a TensorFlow op.
+    Mistakes in the data (for example a missing value in the millionth row) raise a ValueError here, instead
+    of an error of a TensorFlow op in the middle of training.
 
     Args:
         source: The rows.
-        cache: True keeps them in memory, False does not, "auto" does below `AUTO_CACHE_BYTES`.
+        cache: True keeps the rows in memory, False does not, "auto" keeps up to `AUTO_CACHE_BYTES`.
 
     Returns:
         The number of rows, and the rows if they are kept.
@@ -71,16 +71,16 @@ def make_dataset(
 
     Args:
         source: The rows.
-        collected: What `collect` gave for them.
+        collected: The result of `collect` for the source.
         batch_size: Rows in a batch; None gives single rows.
         shuffle: Whether each epoch has a new order.
         seed: Seed of that order; None for a new one each time.
-        epoch: Holds the number of the epoch, of which, and of the seed, the order is a function then. Without
-            it the order depends on how often the dataset has been iterated over.
-        drop_remainder: Whether to leave out a last, smaller batch.
+        epoch: Variable that holds the number of the epoch. The order is then a function of it and of the
+            seed. Without it the order depends on how often the dataset has been iterated over.
+        drop_remainder: Whether to drop a smaller last batch.
 
     Returns:
-        A dataset of rows, or of (row, label) pairs, of known cardinality and static event shape.
+        A dataset of rows, or of (row, label) pairs, with known cardinality and static event shape.
     """
     unit = batch_size or 1
     block = unit * max(1, CHUNK_BYTES // 2 // max(1, unit * source.row_bytes))
@@ -98,7 +98,7 @@ def make_dataset(
 
 
 def _epoch_seeds(seed: int | None, epoch: tf.Variable | None) -> tf.data.Dataset:
-    """One number, another one for each epoch."""
+    """A dataset of one number, which differs from epoch to epoch."""
     if epoch is None:
         return tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).take(1)
 
@@ -113,7 +113,7 @@ def _epoch_seeds(seed: int | None, epoch: tf.Variable | None) -> tf.data.Dataset
 def _from_memory(kept: Chunk, block: int, seeds: tf.data.Dataset | None) -> tf.data.Dataset:
     arrays = tuple(array for array in kept if array is not None)
     rows = len(arrays[0])
-    with tf.device("CPU:0"):  # On a GPU each block would travel there and back.
+    with tf.device("CPU:0"):  # On a GPU each block would be copied there and back.
         tensors = tuple(tf.convert_to_tensor(array) for array in arrays)
 
     @plain
@@ -154,8 +154,8 @@ def _generated(
 def shuffled(source: Source, rng: np.random.Generator) -> Iterator[Chunk]:
     """One pass in random order, with a pool of rows in memory.
 
-    Chunks come in a random order where the source can do that. They fill a pool of `POOL_BYTES`;
-    whenever it is full, a random half of it goes out.
+    Chunks come in a random order if the source supports it. They fill a pool of `POOL_BYTES`;
+    whenever it is full, a random half of it is yielded.
     """
     room = max(2, POOL_BYTES // max(1, source.row_bytes))
     pool: list[Chunk] = []
@@ -180,7 +180,7 @@ def _permuted(pool: list[Chunk], held: int, source: Source, rng: np.random.Gener
 
 
 def _joined(chunks: list[Chunk], rows: int, source: Source) -> Chunk:
-    """The chunks end to end; each is let go once it is copied, so memory is needed about once."""
+    """Concatenates the chunks; each is freed once it is copied, so memory holds the rows about once."""
     x = np.empty((rows, *source.event_shape), source.dtype)
     labels = np.empty(rows, np.int64) if source.labelled else None
     chunks.reverse()

@@ -1,4 +1,4 @@
-"""`open_tfds`: data sets that TensorFlow Datasets fetches, prepares and keeps."""
+"""`open_tfds`: data sets that TensorFlow Datasets downloads, prepares and stores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowzoo.data.source import Chunk, Source
 
 
 class WrongDataError(ValueError):
-    """What was fetched is not the data set that it should be."""
+    """The downloaded data are not the expected data set."""
 
 
 def open_tfds(
@@ -24,23 +24,23 @@ def open_tfds(
     label: str | None = None,
     validation: str | None = None,
 ) -> Source:
-    """Opens a data set of TensorFlow Datasets, after fetching and preparing it if need be.
+    """Opens a data set of TensorFlow Datasets; downloads and prepares it first if necessary.
 
     Args:
-        request: What was asked for; any split expression of TensorFlow Datasets will do.
-        make_builder: Gives the set's `tfds.core.DatasetBuilder` for a data directory.
-        feature: The feature that is the row.
-        label: The feature that is the label.
-        validation: The split expression that "validation" stands for, where the set has none.
+        request: The request; its split may be any split expression of TensorFlow Datasets.
+        make_builder: Makes the data set's `tfds.core.DatasetBuilder` for a data directory.
+        feature: Name of the feature that holds the row.
+        label: Name of the feature that holds the label.
+        validation: Split expression to use for "validation", if the data set has no such split.
 
     Returns:
         The source.
 
     Raises:
-        FileNotFoundError: If the data are not there and may not be fetched.
-        ImportError: Without the extra ``datasets``.
-        RuntimeError: If they cannot be fetched.
-        ValueError: On an unknown split, or if what was fetched is not the data set.
+        FileNotFoundError: If the data are not prepared and `request.download` is False.
+        ImportError: If the extra ``datasets`` is not installed.
+        RuntimeError: If the data cannot be downloaded.
+        ValueError: If the split is unknown, or the downloaded data are not the expected ones.
     """
     _check_installed(request.info.name)
     builder = make_builder(request.data_dir)
@@ -56,7 +56,7 @@ def open_tfds(
     def chunks(rng: np.random.Generator | None) -> Iterator[Chunk]:
         import tensorflow_datasets as tfds
 
-        # The order of the files is the generator's doing too: workers that share an epoch must see one.
+        # The generator also sets the order of the files: workers that share an epoch must see the same one.
         seed = None if rng is None else int(rng.integers(2**31))
         config = tfds.ReadConfig(shuffle_seed=seed)
         dataset = builder.as_dataset(split=split, shuffle_files=rng is not None, read_config=config)
@@ -96,6 +96,6 @@ def _prepare(request: OpenRequest, builder: Any) -> None:
         raise
     except Exception as error:
         raise RuntimeError(
-            f"{name} could not be fetched into {builder.data_path} "
+            f"{name} could not be downloaded to {builder.data_path} "
             f"({type(error).__name__}: {error}). Without a network: {elsewhere}."
         ) from error

@@ -1,4 +1,4 @@
-"""`Source`: rows that can be read again and again, a chunk at a time, wherever they come from."""
+"""`Source`: rows of any origin that can be read repeatedly, one chunk at a time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Rows, and their labels where they were asked for.
+# Rows, and their labels if they were requested.
 Chunk = tuple[np.ndarray, np.ndarray | None]
 
 CHUNK_BYTES = 4 * 2**20
@@ -15,16 +15,16 @@ CHUNK_BYTES = 4 * 2**20
 
 @dataclass(frozen=True)
 class Source:
-    """Rows that can be read again and again, a chunk at a time.
+    """Rows that can be read repeatedly, one chunk at a time.
 
     Attributes:
         event_shape: Shape of one row.
         dtype: uint8 (images) or float32.
-        chunks: Starts a pass over all rows. Given a generator of random numbers, it may visit the
-            parts of the data in a random order (it need not: the pipeline shuffles as well).
-        rows: Number of rows; None if only a pass can tell.
+        chunks: Starts a pass over all rows. Given a random generator, it may visit the blocks of the data in
+            a random order. It need not, because the pipeline shuffles as well.
+        rows: Number of rows; None if it takes a pass to count them.
         labelled: Whether chunks carry labels.
-        columns: Names of a vector's entries, where they have names.
+        columns: Names of a vector's entries, if they have names.
     """
 
     event_shape: tuple[int, ...]
@@ -46,7 +46,7 @@ class Source:
 
 
 def array_source(x: np.ndarray, labels: np.ndarray | None = None, columns: Sequence[str] = ()) -> Source:
-    """The source of rows that are in memory already.
+    """Makes a source of rows in memory.
 
     Args:
         x: `[rows, *event_shape]`, uint8 or float32.

@@ -1,4 +1,4 @@
-"""Which rows of a user's file count: missing values, and splits by a hash of the row itself."""
+"""Selection of rows from users' files: missing values, and splits by a hash of each row."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ FILE_SPLITS = ("train", "validation", "test", "all")
 
 
 def row_fractions(x: np.ndarray) -> np.ndarray:
-    """A number in [0, 1) for each row, which depends on the row's values alone.
+    """A number in [0, 1) for each row, which depends only on the row's values.
 
-    Equal rows get equal numbers, in any file, order, process and version: the row's bytes (float32
+    Equal rows get equal numbers, in any file, order, process and version. The row's bytes (float32
     little-endian, or uint8, with -0.0 as 0.0 and NaN as 0x7FC00000, padded with zeros to a multiple of 8) are
     read as 64-bit words w, and h <- mix(h ^ w) starting from h = 0, where mix adds
     0x9E3779B97F4A7C15 and applies SplitMix64's finaliser (Steele, Lea and Flood, 2014). The number
-    is the upper 53 bits of h over 2^53.
+    is the upper 53 bits of h, divided by 2^53.
 
     Args:
         x: `[rows, ...]`, float32 or uint8.
@@ -59,18 +59,18 @@ def _mix(h: np.ndarray) -> np.ndarray:
 class RowFilter:
     """Passes on the rows of one split, and refuses, drops or fills rows with missing values.
 
-    The rows whose fraction (see `row_fractions`) lies below `test_fraction` are "test", the next
-    `validation_fraction` are "validation", the rest "train". That is told before anything is filled in, so
-    whole rows are in the same split whatever `missing` says.
+    Rows whose fraction (see `row_fractions`) is below `test_fraction` are "test", the next
+    `validation_fraction` are "validation", the rest are "train". The split is decided before missing values
+    are filled in, so the split of a complete row does not depend on `missing`.
 
     Attributes:
-        name: What messages call the data.
+        name: Name of the data in messages.
         split: "train", "validation", "test" or "all".
         missing: "error", "drop" or "mean".
-        validation_fraction: Share of the rows in "validation".
-        test_fraction: Share of the rows in "test".
+        validation_fraction: Fraction of the rows in "validation".
+        test_fraction: Fraction of the rows in "test".
         columns: Names of a vector's entries, for messages.
-        fill: With "mean", what takes the place of NaN, of the event shape; see `column_means`.
+        fill: With "mean", the values that replace NaN, of the event shape; see `column_means`.
     """
 
     name: str
@@ -85,8 +85,9 @@ class RowFilter:
         """Filters one pass.
 
         Raises:
-            ValueError: At the end of the pass, if values are missing and `missing` is "error", or infinite
-                and it is "mean": by then all are counted. The first pass is made before any training.
+            ValueError: If values are missing or infinite and `missing` is "error", or infinite and it is
+                "mean". It is raised at the end of the pass, when all are counted. The first pass runs before
+                any training.
         """
         rows = bad_rows = 0
         bad_values: np.ndarray | int = 0
@@ -144,12 +145,12 @@ class RowFilter:
 
 
 def column_means(chunks: Iterator[Chunk], columns: tuple[str, ...], name: str) -> np.ndarray:
-    """The mean of each column's present values, of the event shape.
+    """The mean of each column over its present values, of the event shape.
 
     Args:
-        chunks: The rows, NaN where a value is missing.
+        chunks: The rows, with NaN for missing values.
         columns: Names of a vector's entries, for messages.
-        name: What messages call the data.
+        name: Name of the data in messages.
 
     Raises:
         ValueError: If a column has no value.
@@ -164,7 +165,7 @@ def column_means(chunks: Iterator[Chunk], columns: tuple[str, ...], name: str) -
         found = f"column {columns[empty[0]]!r}" if columns else "a column"
         raise ValueError(
             Message(
-                "{name}: {found} has no value in the training rows; leave it out with {columns}.",
+                "{name}: {found} has no value in the training rows. Choose other columns with {columns}.",
                 name=name,
                 found=found,
                 columns=Argument("columns"),
@@ -175,13 +176,13 @@ def column_means(chunks: Iterator[Chunk], columns: tuple[str, ...], name: str) -
 
 
 def check_split(split: str | None, validation_fraction: float, test_fraction: float) -> str:
-    """Checks what a user says of the splits of their file.
+    """Checks the split and the split sizes that a user gives for a file.
 
     Returns:
         The split's name; "all" for None.
 
     Raises:
-        ValueError: On an unknown split, or fractions that are not in [0, 1) or leave no train rows.
+        ValueError: If the split is unknown, or the fractions are not in [0, 1) or leave no training rows.
     """
     name = "all" if split is None else split
     if name not in FILE_SPLITS:

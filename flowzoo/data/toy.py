@@ -28,7 +28,7 @@ def sample(name: str, rows: int, seed: int = 0) -> tuple[NDArray[np.float32], ND
 
     Args:
         name: One of `NAMES`.
-        rows: How many rows.
+        rows: Number of rows.
         seed: Seed of numpy's PCG64; the same seed gives the same rows.
 
     Returns:
@@ -36,7 +36,7 @@ def sample(name: str, rows: int, seed: int = 0) -> tuple[NDArray[np.float32], ND
         ring or mode), int64 `[rows]`; the checkerboard's parts are its eight squares.
 
     Raises:
-        ValueError: If the name is none of `NAMES`.
+        ValueError: If the name is not one of `NAMES`.
 
     Example:
         >>> x, part = sample("two_moons", 5, seed=1)
@@ -52,7 +52,7 @@ def log_density(name: str, x: ArrayLike) -> Floats:
 
     `checkerboard`, `rings` and `eight_gaussians` are closed forms. `two_moons` integrates over
     the arc by Gauss-Legendre quadrature; `pinwheel` changes variables, finding every
-    point of the unwarped Gaussian that lands on `x`.
+    point of the unwarped Gaussian that maps to `x`.
 
     Args:
         name: One of `NAMES`.
@@ -62,7 +62,7 @@ def log_density(name: str, x: ArrayLike) -> Floats:
         float64 `[...]`; minus infinity outside the checkerboard's squares.
 
     Raises:
-        ValueError: If the name is none of `NAMES`, or `x` is not `[..., 2]`.
+        ValueError: If the name is not one of `NAMES`, or `x` is not `[..., 2]`.
 
     Example:
         >>> bool(np.isclose(log_density("checkerboard", [0.5, 0.5]), -np.log(32.0)))
@@ -73,7 +73,7 @@ def log_density(name: str, x: ArrayLike) -> Floats:
     if points.ndim == 0 or points.shape[-1] != 2:
         raise ValueError(f"x of a toy density must have the shape [..., 2]; got {points.shape}")
     flat = points.reshape(-1, 2)
-    # In blocks: the quadratures need hundreds of numbers for each point.
+    # Blocks bound the memory: the quadratures need hundreds of numbers for each point.
     blocks = [toy.log_density(flat[i : i + 4096]) for i in range(0, len(flat), 4096)]
     return np.concatenate([*blocks, np.empty(0)]).reshape(points.shape[:-1])
 
@@ -82,8 +82,8 @@ def log_density(name: str, x: ArrayLike) -> Floats:
 def entropy(name: str) -> float:
     """The differential entropy of a toy density, in nats: the lowest mean NLL a model can reach.
 
-    Closed form for the checkerboard, `ln 32`. For the others -∫ p ln p by the trapezoid rule, which
-    converges exponentially for such smooth densities: the error is below 2e-6.
+    The checkerboard has a closed form, `ln 32`. For the others -∫ p ln p is computed by the trapezoid rule,
+    which converges exponentially for such smooth densities; the error is below 2e-6.
 
     Args:
         name: One of `NAMES`.
@@ -92,7 +92,7 @@ def entropy(name: str) -> float:
         The entropy in nats.
 
     Raises:
-        ValueError: If the name is none of `NAMES`.
+        ValueError: If the name is not one of `NAMES`.
 
     Example:
         >>> round(entropy("checkerboard"), 4)
@@ -213,7 +213,7 @@ def _draw_rings(rng: np.random.Generator, rows: int) -> tuple[Floats, NDArray[np
 
 def _rings_log_density(x: Floats) -> Floats:
     r = np.hypot(x[:, 0], x[:, 1])[:, None]
-    # A negative radius lands on the opposite side: hence the second, mirrored term.
+    # A negative radius maps to the opposite side, hence the second, mirrored term.
     terms = [_normal_log_density(s * r, RING_RADII, RING_NOISE) for s in (1.0, -1.0)]
     polar = np.log(2.0 * np.pi * np.maximum(r[:, 0], np.finfo(np.float64).tiny))
     return _log_sum_exp(np.concatenate(terms, axis=1)) - polar - np.log(len(RING_RADII))

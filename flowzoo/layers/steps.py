@@ -46,7 +46,9 @@ class Steps(ConditionedLayer):
             have, lack = (
                 ("context", "conditioner") if self.conditioner is None else ("conditioner", "context")
             )
-            raise ValueError(f"{kind} takes a conditioner and a context, or neither; it has a {have} and no {lack}.")
+            raise ValueError(
+                f"{kind} takes a conditioner and a context, or neither; it has a {have} and no {lack}."
+            )
         parts = self.parameter_weights(event_shape[0])
         self._widths = [width for width, _ in parts.values()]
         self._weights_of_steps = [

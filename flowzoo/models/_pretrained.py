@@ -64,7 +64,20 @@ def from_pretrained(
         raise ValueError(
             f"{path / WEIGHTS} does not fit {path / CONFIG}: {str(error).splitlines()[0]}"
         ) from None
+    _check_finite(flow, path / WEIGHTS)
     return flow
+
+
+def _check_finite(flow: Flow, path: Path) -> None:
+    """Refuses weights that hold NaN or infinity: every density would be wrong."""
+    import numpy as np
+
+    bad = [weight.path for weight in flow.weights if not np.isfinite(weight.numpy()).all()]
+    if bad:
+        raise ValueError(
+            f"{path} holds NaN or infinity in {len(bad)} weights ({bad[0]} first): the file is damaged, or "
+            "its training diverged. Use another one."
+        )
 
 
 def _load_keras(path: Path) -> Flow:
@@ -79,6 +92,7 @@ def _load_keras(path: Path) -> Flow:
         raise ValueError(f"{path} cannot be loaded: {_reason(error)}") from error
     if not isinstance(flow, Flow):
         raise ValueError(f"{path} holds a {type(flow).__name__}, not a flow.")
+    _check_finite(flow, path)
     return flow
 
 

@@ -61,8 +61,8 @@ def glow(
             neural spline flows of Durkan et al. 2019).
         channels: Images: width of each conditioner (512 in the paper).
         hidden_units: Vectors: widths of each conditioner's hidden layers.
-        residual: Whether conditioners are residual: blocks of 3x3 and 1x1 convolutions for images; for vectors
-            an odd number of equal widths, one for the first layer and two for each block.
+        residual: Whether conditioners are residual: blocks of 3x3 and 1x1 convolutions for images; for
+            vectors an odd number of equal widths, one for the first layer and two for each block.
         blocks: Images: blocks of each conditioner. One plain block gives the paper's network.
         activation: Activation of the conditioners.
         scale_bound: Bound of the log-scales of affine couplings and priors. Every step mixes all columns, so

@@ -51,8 +51,8 @@ def nsf(
         context_shape: ``(size,)`` or None.
         steps: Number of couplings or autoregressive layers (10 in the paper).
         hidden_units: Widths of each conditioner's hidden layers.
-        residual: Whether conditioners are residual, with an odd number of equal widths: one for the first layer
-            and two for each block (2 blocks in the paper).
+        residual: Whether conditioners are residual, with an odd number of equal widths: one for the first
+            layer and two for each block (2 blocks in the paper).
         bins: Number of bins of the splines.
         bound: The splines act in ``[-bound, bound]``, in units of their inputs: at the first step,
             standard deviations of the data. Outside they are the identity.

@@ -129,7 +129,7 @@ class CardConfig(_Section):
         published: Published test metric of this architecture on these data: bits/dim for images, else mean
             negative log-likelihood in nats.
         published_source: Source of the published metric.
-        limits: What to know before use.
+        limits: Limits that a user must know.
     """
 
     licence: str = ""

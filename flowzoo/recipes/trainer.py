@@ -50,7 +50,7 @@ def train(
         run_dir: Directory for ``config.yaml`` (resolved), ``history.csv``, ``best.weights.h5`` and
             ``last.weights.h5``, ``preset/`` (the best weights, for `from_pretrained`), ``tensorboard/``,
             ``curve.png`` and ``samples.png``; ``metrics.json`` comes last.
-        data_dir: Where TFDS keeps prepared data sets.
+        data_dir: Directory of TFDS's prepared data sets.
         download: False to work offline.
         verbose: Whether to show a line for each epoch and, on a terminal, a bar.
         strategy: Splits each batch between devices or machines. Every machine must call this with the same

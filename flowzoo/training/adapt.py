@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from flowzoo.data import diagnostics
 from flowzoo.data.moments import Moments
+from flowzoo.data.outliers import FAR, MOST, Bounds, Census
 from flowzoo.density import Density
 from flowzoo.layers.preprocessing import Preprocessing
 from flowzoo.utils import validation
@@ -22,13 +23,29 @@ _ENDLESS_BATCHES = 1000
 _FEW = 100
 
 
-def adapt(density: Density, data, context=None, *, batch_size: int, max_batches: int | None = None) -> None:
-    """Sets what the layers learn from data, first layer first; see `Flow.adapt`."""
+def adapt(density: Density, data, context=None, *, batch_size: int, max_batches: int | None = None) -> bool:
+    """Sets what the layers learn from data, first layer first; see `Flow.adapt`.
+
+    Returns:
+        Whether a few rows hold absurd values, which a warning names; they are left out.
+    """
     wants = [layer.moments if isinstance(layer, Preprocessing) else "none" for layer in density.preprocessing]
     first = "".join(wants[:1])
     moments, rows, contexts = _read(
         density, data, context, batch_size, max_batches, _sample_size(density), first == "covariance"
     )
+    bounds = _bounds(density, moments, rows, data, context, batch_size, max_batches)
+    if bounds is not None:
+        moments, rows, contexts = _read(
+            density,
+            data,
+            context,
+            batch_size,
+            max_batches,
+            _sample_size(density),
+            first == "covariance",
+            bounds,
+        )
     if moments.count > _FEW:
         is_float32 = density.dtype == "float32"
         for complaint in diagnostics.complaints(moments, rows, density.discrete_steps, is_float32):
@@ -36,19 +53,39 @@ def adapt(density: Density, data, context=None, *, batch_size: int, max_batches:
     for i, (layer, wanted) in enumerate(zip(density.preprocessing, wants, strict=True)):
         if wanted != "none":
             if i > 0:
-                moments = _moments_before(density, i, wanted, data, context, batch_size, max_batches)
+                moments = _moments_before(density, i, wanted, data, context, batch_size, max_batches, bounds)
             layer.fit_moments(moments)
     h = density.preprocess(tf.constant(rows, density.dtype))
     context = None if contexts is None else tf.constant(contexts, density.dtype)
     for layer in density.transforms:
         h = layer.adapt(h, context)
+    return bounds is not None
 
 
 def check_data(
     density: Density, data, context=None, *, batch_size: int, max_batches: int | None = None
-) -> None:
-    """One pass over the data: raises a ValueError if they cannot be trained on."""
-    _read(density, data, context, batch_size, max_batches, sample_size=1)
+) -> bool:
+    """One pass over the data: raises a ValueError if they cannot be trained on.
+
+    Returns:
+        Whether a few rows hold absurd values by the scales that the flow has learned; a warning says so.
+    """
+    moments, *_ = _read(density, data, context, batch_size, max_batches, sample_size=1)
+    extremes = tf.constant(np.stack([moments.minimum, moments.maximum]), density.dtype)
+    if moments.count <= _FEW or not tf.reduce_any(density.is_far(extremes)):
+        return False
+    far = sum(
+        int(tf.math.count_nonzero(density.is_far(tf.constant(x, density.dtype))))
+        for x, _ in batches(density, data, context, batch_size, max_batches)
+    )
+    if far > MOST * moments.count:
+        return False
+    warnings.warn(
+        f"{far} of {moments.count} rows of x hold values more than {FAR:g} standard deviations from the mean "
+        "that the flow has learned. They have no weight in training.",
+        stacklevel=3,
+    )
+    return True
 
 
 def batches(
@@ -106,11 +143,30 @@ def _check_element_spec(density, dataset):
         validation.check_event_shape(context.shape, density.context_shape, "context")
 
 
-def _read(density, data, context, batch_size, max_batches, sample_size, covariance=False):
+def _bounds(density, moments, rows, data, context, batch_size, max_batches):
+    """Bounds of the columns if a few rows hold absurd values, which a warning names; else None."""
+    if len(density.event_shape) > 1 or moments.count <= _FEW:
+        return None
+    bounds = Bounds.of_sample(rows)
+    if bounds.hold(moments.minimum, moments.maximum):
+        return None
+    census = Census(bounds)
+    for x, _ in batches(density, data, context, batch_size, max_batches):
+        census.update(x)
+    if not census.few:
+        return None
+    warnings.warn(census.warning(), stacklevel=4)
+    return bounds
+
+
+def _read(density, data, context, batch_size, max_batches, sample_size, covariance=False, bounds=None):
     """One pass: raw moments (checked), and a uniform sample of rows with their contexts."""
     moments = Moments(density.event_shape, covariance)
     sample = _Reservoir(sample_size)
     for x, c in batches(density, data, context, batch_size, max_batches):
+        if bounds is not None:
+            within = bounds.within(x)
+            x, c = x[within], None if c is None else c[within]
         moments.update(x)
         sample.offer(x, c)
         if c is not None:
@@ -122,10 +178,11 @@ def _read(density, data, context, batch_size, max_batches, sample_size, covarian
     return moments, *sample.rows()
 
 
-def _moments_before(density, index, wanted, data, context, batch_size, max_batches):
+def _moments_before(density, index, wanted, data, context, batch_size, max_batches, bounds):
     """Moments of the data as preprocessing layer `index` sees them."""
     moments = Moments(density.event_shape, wanted == "covariance")
     for step, (x, _) in enumerate(batches(density, data, context, batch_size, max_batches)):
+        x = x if bounds is None else x[bounds.within(x)]
         # Fresh noise, as in training: the rows' own is always the same where few values occur.
         noise_seed = tf.constant([index, step])
         rows = density.preprocess(tf.constant(x, density.dtype), index, noise_seed)

@@ -92,7 +92,9 @@ class DensityModel(DensitySteps):
             if kwargs.pop(key, None) is not None:
                 raise ValueError(f"A flow's loss and metrics are those of its objective; leave {key} out.")
         if noise and objective != "maximum_likelihood":
-            raise ValueError("noise applies to the default objective only: pass objective=MaximumLikelihood(noise=...) instead.")
+            raise ValueError(
+                "noise is for the default objective; pass objective=MaximumLikelihood(noise=...)."
+            )
         objective = MaximumLikelihood(noise) if noise else objectives.get(objective)
         self._l2, self._seed = float(l2), int(seed)
         op_by_op = kwargs.get("run_eagerly", False)
@@ -149,6 +151,9 @@ class DensityModel(DensitySteps):
     ) -> keras.callbacks.History:
         """Keras's fit: maximum likelihood on raw data; adapts first if that has not been done.
 
+        If a few rows of vectors hold absurd values (`flowzoo.data.outliers`), a warning names them, and they
+        have no weight in training and its metrics.
+
         Args:
             x: Array ``[N, *event_shape]``, or a `tf.data.Dataset` of batches: x, or (x, context).
             context: Array ``[N, size]``, if the flow is conditional and x is an array.
@@ -166,13 +171,16 @@ class DensityModel(DensitySteps):
         if not self.compiled:
             self.compile()
         check = adapt.check_data if self.adapted.numpy() else adapt.adapt
-        check(
+        has_far_rows = check(
             self.density,
             x,
             context,
             batch_size=batch_size or self._default_batch_size,
             max_batches=_batches_to_check(x, kwargs.get("steps_per_epoch")),
         )
+        if bool(has_far_rows) != self._leaves_out_far_rows:
+            self._leaves_out_far_rows = bool(has_far_rows)
+            self.train_function = self.test_function = None
         self.adapted.assign(1.0)
         if isinstance(x, tf.data.Dataset):
             # A dataset shuffles itself; Keras's default would only cause a warning.
@@ -238,8 +246,8 @@ class DensityModel(DensitySteps):
     def _check_optimizer(self):
         if not self._strategy.extended.variable_created_in_scope(self.optimizer.iterations.value):
             raise ValueError(
-                "The flow was made under a strategy's scope but its optimizer was not: make the optimizer under "
-                "the scope too, or pass its name."
+                "The flow was made under a strategy's scope but its optimizer was not: make the optimizer "
+                "under the scope too, or pass its name."
             )
 
 

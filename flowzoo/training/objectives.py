@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -29,6 +30,16 @@ class Batch:
     weight: tf.Tensor | None = None
     seed: tf.Tensor | None = None
     training: bool = False
+
+    def without_far_rows(self, density: Density) -> Batch:
+        """The batch with weight 0 for rows with absurd values, whose gradient would drown all others."""
+        far = density.is_far(self.x)
+        weight = tf.ones_like(far, self.x.dtype) if self.weight is None else self.weight
+        # Their values are replaced as well: 0 times infinity is NaN.
+        entrywise, _ = density.split()
+        center = entrywise.forward(tf.zeros_like(self.x[:1]))
+        x = tf.where(tf.reshape(far, [-1] + [1] * (self.x.shape.rank - 1)), center, self.x)
+        return replace(self, x=x, weight=tf.where(far, tf.zeros_like(weight), weight))
 
     def mean(self, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The weighted mean of ``[N]`` values, 0 if all weights are 0, and the total weight."""
@@ -127,6 +138,13 @@ class MaximumLikelihood(Objective):
         return {"noise": self.noise}
 
 
+class _Mean(keras.metrics.Mean):
+    """Keras's mean, which is NaN instead of 0 without any weight: an epoch of skipped steps has no loss."""
+
+    def result(self):
+        return keras.ops.where(self.count > 0, super().result(), math.nan)
+
+
 class ObjectiveMetrics:
     """Running means of the loss and the metrics of an objective.
 
@@ -139,7 +157,7 @@ class ObjectiveMetrics:
 
     def __init__(self, objective: Objective, density: Density):
         names = ("loss", *objective.metrics(density))
-        self.means = [keras.metrics.Mean(name=name) for name in names]
+        self.means = [_Mean(name=name) for name in names]
 
     def update(self, values: dict[str, tf.Tensor], weight: tf.Tensor) -> None:
         """Adds the values of a batch with this total weight."""

@@ -49,6 +49,8 @@ class DensitySteps(keras.Model):
         self._l2 = 0.0
         self._seed = 0
         self._in_programs = False
+        # Whether a few rows with absurd values have no weight; `fit` finds out.
+        self._leaves_out_far_rows = False
         self._training_density: Density | None = None
 
     @property
@@ -128,7 +130,8 @@ class DensitySteps(keras.Model):
         x = validation.as_rows(x, density.event_shape, self.variable_dtype, "x")
         context = validation.as_context(context, density.context_shape, x.shape[0], self.variable_dtype)
         weight = None if weight is None else tf.cast(weight, x.dtype)
-        return Batch(x, context, weight, self._noise_seed() if training else None, training)
+        batch = Batch(x, context, weight, self._noise_seed() if training else None, training)
+        return batch.without_far_rows(density) if self._leaves_out_far_rows else batch
 
     def _noise_seed(self):
         """A function of seed and step, so that a resumed run draws the noise of an undisturbed one."""
@@ -157,10 +160,16 @@ class DensitySteps(keras.Model):
     def _descend(self, means, weight):
         """The update of a step, unless it is not finite; from what `_gradients` returns."""
         gradients, values = means
-        finite = _is_finite(gradients, values["loss"])
+        finite = self._may_update(gradients, values)
         self._skipped.count(finite)
         tf.cond(finite, lambda: self._update(gradients, values, weight), lambda: None)
         return self._logs()
+
+    def _may_update(self, gradients, values):
+        """Whether loss and gradients are finite; of scaled gradients the optimizer decides, and rescales."""
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            return tf.math.is_finite(values["loss"])
+        return tf.math.is_finite(tf.linalg.global_norm(gradients) + values["loss"])
 
     def _update(self, gradients, values, weight):
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
@@ -217,7 +226,7 @@ class DensitySteps(keras.Model):
 
         def step(*batch):
             (gradients, values), weight = replicas.mean_over_rows(strategy, compute, batch)
-            finite = _is_finite(*replicas.on_first(strategy, (gradients, values["loss"])))
+            finite = self._may_update(*replicas.on_first(strategy, (gradients, values)))
             self._skipped.count(finite)
 
             def update():
@@ -245,7 +254,3 @@ class DensitySteps(keras.Model):
         if self.run_eagerly or not self.jit_compile:
             return self._from_parts(function)
         return tf.function(self._from_parts(function), jit_compile=True, autograph=False)
-
-
-def _is_finite(gradients, loss):
-    return tf.math.is_finite(tf.linalg.global_norm(gradients) + loss)

@@ -50,14 +50,17 @@ def check_event_shape(shape: Any, event_shape: tuple, argument: str) -> None:
     raise ValueError(f"{argument} must have shape {show_shape(expected)}; got {show_shape(got)}.{hint}")
 
 
-def as_context(context: Any, context_shape: tuple | None, rows: Any, dtype: str) -> tf.Tensor | None:
-    """`context` as ``[N, size]``; a single vector is repeated for every row.
+def as_context(
+    context: Any, context_shape: tuple | None, rows: Any, dtype: str, is_single: bool = False
+) -> tf.Tensor | None:
+    """`context` as ``[N, size]``; a single context ``[size]`` or ``[1, size]`` is repeated for every row.
 
     Args:
         context: What the user passed, or None.
         context_shape: The shape that the flow expects, or None.
         rows: Number of rows (an int, or None where unknown).
         dtype: Floating dtype.
+        is_single: Whether a vector is certainly one context for all rows, and not one label for each.
 
     Raises:
         ValueError: If a context is given and none expected, or the reverse, or the shapes do not fit.
@@ -69,10 +72,19 @@ def as_context(context: Any, context_shape: tuple | None, rows: Any, dtype: str)
         return None
     tensor = _as_tensor(context, "context")
     if tensor.shape.rank == len(context_shape) and rows is not None:
+        may_be_labels = not is_single or tensor.dtype.is_integer
+        if may_be_labels and rows > 1 and tensor.shape.as_list() == [rows] == list(context_shape):
+            raise ValueError(
+                f"context has shape ({rows},): one context of size {rows}, or one number for each of {rows} "
+                f"rows? Pass context[None] for one context; encode labels as vectors "
+                f"{show_shape((None, *context_shape))}."
+            )
         # Before it is repeated for every row, which a wrong size would turn into a huge tensor.
         check_event_shape((None, *tensor.shape), context_shape, "context")
         tensor = tf.repeat(tensor[None], rows, axis=0)
     tensor = as_rows(tensor, context_shape, dtype, "context")
+    if rows is not None and tensor.shape[0] == 1 and rows != 1:
+        tensor = tf.repeat(tensor, rows, axis=0)
     if rows is not None and tensor.shape[0] not in (None, rows):
         raise ValueError(f"context has {tensor.shape[0]} rows and x has {rows}; give one for each row.")
     return tensor
@@ -107,6 +119,13 @@ def as_numbers(value: Any, count: int, argument: str, whole: bool = False) -> np
     return numbers
 
 
+def check_temperature(temperature: np.ndarray) -> None:
+    """Raises a ValueError unless all temperatures are finite and not negative."""
+    wrong = temperature[~(np.isfinite(temperature) & (temperature >= 0))]
+    if wrong.size:
+        raise ValueError(f"temperature must be finite and >= 0; got {wrong.flat[0]}.")
+
+
 def sample_count(n: Any, context: Any, context_shape: tuple | None, seed: Any) -> int:
     """The number of samples, from `n` and from the rows of context and seed.
 
@@ -120,7 +139,8 @@ def sample_count(n: Any, context: Any, context_shape: tuple | None, seed: Any) -
     if np.ndim(seed) == 1:
         known["seed"] = len(seed)
     if context is not None and context_shape and np.ndim(context) > len(context_shape):
-        known["context"] = len(context)
+        # A single context is repeated for all samples.
+        known["context"] = len(context) if len(context) != 1 or known["n"] is None else known["n"]
     counts = {count for count in known.values() if count is not None}
     if len(counts) != 1:
         raise ValueError(f"sample needs one number of samples; got {known}.")
@@ -170,6 +190,12 @@ def _fits(shape: tuple, expected: tuple) -> bool:
 def _as_tensor(value: Any, argument: str) -> tf.Tensor:
     import tensorflow as tf
 
+    masked = int(np.ma.count_masked(value)) if isinstance(value, np.ma.MaskedArray) else 0
+    if masked:
+        raise ValueError(
+            f"{argument} is a masked array with {masked} masked entries, whose values would be used. Drop or "
+            f"impute these rows; {argument}.filled(numpy.nan) marks them as missing for score."
+        )
     try:
         return tf.convert_to_tensor(value)
     except (ValueError, TypeError) as error:

@@ -64,7 +64,7 @@ def publish(
         run_dir: Directory that `flowzoo.recipes.train` wrote.
         registry: A directory, or a URL that fsspec can write to (gs://, s3://, file://).
         recipe: The recipe with a card that was written after the run; the run's own recipe by default.
-        data_dir: Where TFDS keeps prepared data sets.
+        data_dir: Directory of TFDS's prepared data sets.
         download: False to work offline.
 
     Returns:

@@ -20,7 +20,7 @@ def verify(
 
     Args:
         name: Name, URL or directory of a preset.
-        data_dir: Where TFDS keeps prepared data sets. A file's path in the recipe is relative to
+        data_dir: Directory of TFDS's prepared data sets. A file's path in the recipe is relative to
             the current directory.
         download: False to work offline.
 

@@ -213,3 +213,21 @@ def test_options_are_checked(table):
             AnomalyDetector(held_out=share)
     with pytest.raises(ValueError, match=r"held_out=0\.99 of 20 rows leaves fewer than 2 to fit"):
         AnomalyDetector(held_out=0.99).fit(table[:20])
+
+
+# -- absurd values -------------------------------------------------------------------------------
+def test_a_few_absurd_rows_change_nothing_but_a_warning(rng):
+    x = rng.normal(size=(180, 3)) * [1.0, 20.0, 0.1] + [5.0, 100.0, 0.0]
+    spoilt = np.concatenate([x, [[5.0, 1e12, 0.0]]])
+    clean = AnomalyDetector().fit(x)
+    with pytest.warns(UserWarning, match=r"1 of 181 rows.*first: row 180.*column 1"):
+        detector = AnomalyDetector().fit(spoilt)
+    test = rng.normal(size=(500, 3)) * [1.0, 20.0, 0.1] + [5.0, 100.0, 0.0]
+    np.testing.assert_allclose(detector.score(test).mean(), clean.score(test).mean(), rtol=0.05)
+    assert detector.predict([[5.0, 1e12, 0.0]], false_positives=0.1).tolist() == [True]
+
+
+def test_masked_entries_are_refused(rng):
+    masked = np.ma.masked_greater(rng.normal(size=(50, 2)), 1.0)
+    with pytest.raises(ValueError, match="masked array"):
+        AnomalyDetector().fit(masked)

@@ -1,4 +1,4 @@
-"""Importing TensorFlow by flowzoo: without the garbage collector's walks, which leaves no traces."""
+"""flowzoo imports TensorFlow without full garbage collections, and without side effects."""
 
 import gc
 import subprocess
@@ -8,7 +8,7 @@ import pytest
 
 from flowzoo.backend.imports import collector_waiting
 
-# Counts full walks from the start of the process to the first density.
+# Counts full collections from the start of the process to the first density.
 COLD = """
 import gc
 walks = []
@@ -29,12 +29,12 @@ def full_walks(first=""):
     return int(done.stdout)
 
 
-def test_a_cold_start_has_hardly_a_full_walk():
+def test_a_cold_start_has_few_full_collections():
     assert full_walks() <= 1
     assert full_walks("import tensorflow, tensorflow_probability") >= 3
 
 
-def test_what_there_was_is_old_and_still_collected():
+def test_existing_objects_are_old_and_still_collected():
     class Node:
         pass
 
@@ -59,13 +59,13 @@ class Finalizer:
         self._dropped.append("dropped")
 
 
-def test_an_error_lets_the_collector_go_on():
+def test_the_collector_is_enabled_again_after_an_error():
     with pytest.raises(ImportError), collector_waiting():
         raise ImportError
     assert gc.isenabled()
 
 
-def test_someone_elses_plan_is_left_alone():
+def test_a_disabled_collector_stays_disabled():
     gc.disable()
     try:
         with collector_waiting():

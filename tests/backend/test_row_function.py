@@ -7,7 +7,7 @@ from flowzoo.backend.row_function import RowFunction
 
 
 class Spied:
-    """Doubles rows, and notes the number of rows of each trace and of each run."""
+    """Doubles rows, and records the number of rows of each trace and of each run."""
 
     def __init__(self):
         self.traced = []
@@ -50,7 +50,7 @@ def test_cores_share_the_rows(monkeypatch, cores, rows, count):
     assert spied.traced == [size // count]
 
 
-def test_images_are_worth_a_core_by_their_pixels(monkeypatch):
+def test_images_use_more_cores_by_their_pixels(monkeypatch):
     monkeypatch.setattr(sharding, "cores", lambda: 8)
     spied = Spied()
     RowFunction(spied, 512, jit_compile=True, weights=10**6, places=16)(tf.ones([32, 2]), tf.ones([32, 2]))
@@ -65,7 +65,7 @@ def test_little_work_stays_on_one_core(monkeypatch):
     assert spied.traced == [512]
 
 
-def test_many_sizes_and_functions_are_nothing_to_warn_about(monkeypatch):
+def test_many_sizes_and_functions_cause_no_warning(monkeypatch):
     said = []
     monkeypatch.setattr(tf.get_logger(), "warning", lambda *args: said.append(args))
     monkeypatch.setattr(sharding, "cores", lambda: 2)
@@ -80,8 +80,8 @@ def test_many_sizes_and_functions_are_nothing_to_warn_about(monkeypatch):
     assert not said
 
 
-def test_padding_is_made_of_rows_that_exist():
-    """A logarithm of zero in the padding would be nobody's business, but shows up in NaN checks."""
+def test_padding_repeats_existing_rows():
+    """A logarithm of zero in the padding would not change results but would fail NaN checks."""
 
     def function(x):
         tf.debugging.assert_positive(x)
@@ -91,7 +91,7 @@ def test_padding_is_made_of_rows_that_exist():
     np.testing.assert_allclose(got, np.log(2.0) * np.ones((3, 1)), rtol=1e-6)
 
 
-def test_inside_of_another_trace_the_plain_function_runs():
+def test_inside_another_trace_the_plain_function_runs():
     spied = Spied()
     function = RowFunction(spied, 4, jit_compile=True, weights=1)
 

@@ -1,4 +1,4 @@
-"""Cores share a batch: the training is that of one."""
+"""Sharding a batch over cores does not change training."""
 
 import keras
 import numpy as np
@@ -23,7 +23,7 @@ def images(rng):
 
 
 def trained(flow, images):
-    """Metrics with rows that count more than others and a last batch that is cut unevenly; the flow."""
+    """Metrics of a training with row weights and a last batch that does not divide."""
     weights = np.linspace(0.5, 1.5, len(images)).astype("float32")
     flow.adapt(images)
     options = {"batch_size": 16, "verbose": 0}
@@ -48,7 +48,7 @@ def test_two_cores_train_as_one_does_with_the_same_noise(monkeypatch, images):
     np.testing.assert_allclose(*found, rtol=1e-5)
 
 
-def test_they_train_as_a_graph_does(monkeypatch, images):
+def test_shards_train_as_a_graph_does(monkeypatch, images):
     monkeypatch.setattr(sharding, "cores", lambda: 2)
     shared, graph = make(preprocessing="standardize"), make(preprocessing="standardize")
     graph.compile(keras.optimizers.Adam(1e-2), jit_compile=False)
@@ -58,7 +58,7 @@ def test_they_train_as_a_graph_does(monkeypatch, images):
 
 @pytest.fixture
 def traced(monkeypatch):
-    """The numbers of rows that programs are traced for."""
+    """Records the numbers of rows that programs are traced for."""
     rows = []
 
     class Counted(sharding.ShardedMean):
@@ -76,7 +76,7 @@ def traced(monkeypatch):
 @pytest.mark.parametrize(
     ("cores", "batch", "part"), [(2, 16, 8), (3, 16, 8), (64, 32, 8), (2, 15, 15), (2, 22, 11), (2, 4, 4)]
 )
-def test_a_batch_is_cut_in_equal_parts_and_a_short_one_not_compiled_anew(
+def test_shards_are_equal_and_a_short_batch_does_not_recompile(
     monkeypatch, images, traced, cores, batch, part
 ):
     monkeypatch.setattr(sharding, "cores", lambda: cores)
@@ -108,7 +108,7 @@ def test_wide_networks_stay_a_graph():
     assert not flow.jit_compile
 
 
-# -- vectors: all parts in one program -------------------------------------------------------
+# -- vectors: all shards in one program ------------------------------------------------------
 def make_vectors(**options):
     keras.utils.set_random_seed(0)
     flow = flowzoo.create_model("realnvp", (3,), steps=2, hidden_units=(8,), **options)
@@ -127,7 +127,7 @@ def little_work_counts(monkeypatch):
 
 
 @pytest.mark.usefixtures("little_work_counts")
-def test_two_parts_for_vectors_train_as_one_does_with_the_same_noise(monkeypatch, rows, traced):
+def test_two_shards_for_vectors_train_as_one_does_with_the_same_noise(monkeypatch, rows, traced):
     found = []
     for cores in (1, 2):
         monkeypatch.setattr(sharding, "cores", lambda cores=cores: cores)
@@ -142,13 +142,13 @@ def test_two_parts_for_vectors_train_as_one_does_with_the_same_noise(monkeypatch
 
 
 @pytest.mark.usefixtures("little_work_counts")
-def test_dropout_for_vectors_has_one_part(monkeypatch, rows, traced):
+def test_dropout_for_vectors_has_one_shard(monkeypatch, rows, traced):
     monkeypatch.setattr(sharding, "cores", lambda: 2)
     make_vectors(dropout=0.5).fit(rows, batch_size=16, verbose=0)
     assert set(traced) == {16}
 
 
-def test_little_work_has_one_part(monkeypatch, rows, traced):
+def test_little_work_has_one_shard(monkeypatch, rows, traced):
     monkeypatch.setattr(sharding, "cores", lambda: 2)
     make_vectors().fit(rows, batch_size=16, verbose=0)
     assert set(traced) == {16}

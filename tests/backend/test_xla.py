@@ -1,4 +1,4 @@
-"""Programs for a part of what runs op by op."""
+"""XLA programs for parts of a graph that runs op by op."""
 
 import keras
 import numpy as np
@@ -38,7 +38,7 @@ def test_a_program_gives_what_its_function_gives(rng, rows):
     np.testing.assert_allclose(gradient, 8.0 * x * y * y)
 
 
-def test_no_program_where_none_is_asked_for(rng):
+def test_no_program_outside_the_context(rng):
     x = tf.constant(rng.normal(size=(2, 3)))
 
     @tf.function
@@ -74,7 +74,7 @@ def trained(x, jit_compile):
 
 
 def test_images_train_in_programs_as_they_train_without(rng):
-    """Of 21 rows the last batch is short."""
+    """With 21 rows the last batch is short."""
     x = rng.integers(0, 17, (21, 4, 4, 1)).astype("uint8")
     (plain, wanted), (flow, history) = trained(x, False), trained(x, "auto")
     for name, values in wanted.items():

@@ -1,4 +1,4 @@
-"""What all bases promise, those with learned weights moved away from where they start."""
+"""Promises of all bases; learned weights are moved away from their initial values."""
 
 import keras
 import numpy as np
@@ -54,7 +54,7 @@ def test_log_prob_is_tfps(rng, kind, event):
 def test_the_density_integrates_to_1_in_two_dimensions(kind):
     base = built(kind)
     samples = draw(base, 4000)
-    # A Student-t's mass outside of this box is below 1e-4, as its degrees of freedom are above 20 here.
+    # A Student-t's mass outside this box is below 1e-4, as its degrees of freedom are above 20 here.
     reach = 3 * np.abs(samples).max()
     axis = np.linspace(-reach, reach, 500)
     grid = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
@@ -68,7 +68,7 @@ def test_samples_follow_tfps_distribution(kind):
     ours = draw(base, count)
     context = context_for(base, 1)
     theirs = base.distribution(context).sample(count, seed=(1, 2)).numpy().reshape(count, 3)
-    # Along the axes and two diagonals, which see the correlations: Kolmogorov-Smirnov's test at 0.1 %.
+    # Along the axes and two diagonals, which see the correlations: the Kolmogorov-Smirnov test at 0.1 %.
     for direction in [*np.eye(3), np.ones(3), np.array([1.0, -1.0, 0.0])]:
         ours_, theirs_ = np.sort(ours @ direction), np.sort(theirs @ direction)
         both = np.concatenate([ours_, theirs_])
@@ -195,7 +195,7 @@ def test_images_may_have_any_base(rng):
     assert flow.sample(2).shape == (2, 4, 4, 1)
 
 
-def test_what_cannot_work_is_refused():
+def test_invalid_bases_are_refused():
     with pytest.raises(ValueError, match=r"got 'mixtur'\. Did you mean 'mixture'"):
         flowzoo.create_model("realnvp", (2,), base="mixtur", **SMALL)
     with pytest.raises(ValueError, match=r"base must be one of .*; got 3"):

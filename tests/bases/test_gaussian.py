@@ -33,7 +33,7 @@ def test_the_covariance_is_the_inverse_of_the_learned_precision(size):
     np.fill_diagonal(matrix, np.exp(np.diag(matrix)))
     covariance = np.linalg.inv(matrix.T @ matrix)
     np.testing.assert_allclose(base.distribution().covariance(), covariance, rtol=1e-8, atol=1e-8)
-    # loc + A^-1 noise: the noise comes back.
+    # Inverting loc + A^-1 noise gives the noise again.
     z = sample(base, 6)
     noise = random.normal(tf.constant(random.row_seeds(0, 6)), size)
     np.testing.assert_allclose((z - base.loc.numpy()) @ matrix.T, noise, rtol=1e-6, atol=1e-9)
@@ -71,7 +71,7 @@ def test_large_weights_off_the_diagonal_do_not_spoil_the_gradient():
     assert np.isfinite(tape.gradient(log_prob, base.factor.value)).all()
 
 
-def test_every_class_has_a_gaussian_of_its_own():
+def test_every_class_has_its_own_gaussian():
     base = ConditionalGaussian()
     base.build((None, 2), (None, 2))
     base.kernel.assign([[1.0, 2.0, 0.0, 0.0], [-3.0, 0.0, 1.0, -1.0]])

@@ -19,7 +19,7 @@ def sample(base, rows, temperature=1.0):
     return base.sample(tf.constant(random.row_seeds(0, rows)), tf.fill([rows], temperature)).numpy()
 
 
-def test_components_come_as_often_as_they_weigh():
+def test_components_are_sampled_in_proportion_to_their_weights():
     base = mixture([0.2, 0.5, 0.3], [[-9.0], [0.0], [9.0]], np.ones((3, 1)))
     z = sample(base, 20_000)[:, 0]
     shares = np.histogram(z, [-14, -4.5, 4.5, 14])[0] / 20_000
@@ -50,7 +50,7 @@ def test_the_rarest_noise_still_chooses_one_component(monkeypatch, edge):
     assert float(sample(base, 1, 0.0)[0, 0]) == (0.0 if edge == 0.0 else 6.0)
 
 
-def test_a_component_without_weight_never_comes():
+def test_a_component_without_weight_is_never_sampled():
     base = mixture([1e-30, 1.0, 1e-30], [[-9.0], [0.0], [9.0]], np.ones((3, 1)))
     assert np.abs(sample(base, 5000)).max() < 6
 

@@ -19,7 +19,7 @@ def student(df, event=(2,), **kwargs):
 def test_the_step_of_log_gamma_is_exact():
     x = np.concatenate([np.linspace(1.0, 20.0, 300), np.logspace(1, 6, 100)])
     wanted = [math.lgamma(value + 0.5) - math.lgamma(value) for value in x]
-    # math.lgamma itself has only so many digits: those of its value.
+    # math.lgamma itself is exact only relative to its value.
     np.testing.assert_allclose(log_gamma_step(tf.constant(x[:300])), wanted[:300], rtol=0, atol=1e-12)
     np.testing.assert_allclose(log_gamma_step(tf.constant(x)), wanted, rtol=0, atol=1e-8)
     np.testing.assert_allclose(log_gamma_step(tf.constant(x, tf.float32)), wanted, rtol=1e-6, atol=1e-6)
@@ -34,7 +34,7 @@ def test_samples_follow_the_distribution(df):
         levels = np.sort(cdf(z[:, column]))
         distance = np.abs(levels - (np.arange(count) + 0.5) / count).max()
         assert distance < 1.95 / np.sqrt(count)
-    # Two columns of one row are independent: their sizes are, too.
+    # Two columns of one row are independent, and so are their magnitudes.
     size = np.minimum(np.abs(z), 3.0)
     assert abs(np.corrcoef(size.T)[0, 1]) < 4 / np.sqrt(count)
 

@@ -30,7 +30,7 @@ def test_a_scale_shared_by_pixels_counts_once_for_each():
     assert float(log_det) == pytest.approx(12 * 0.25)
 
 
-def test_one_scale_a_row_gives_one_log_det_a_row(rng):
+def test_one_scale_per_row_gives_one_log_det_per_row(rng):
     log_scale = rng.normal(size=(5, 3)).astype(np.float32)
     log_det = Affine(None, log_scale, (3,)).inverse_and_log_det(tf.zeros([5, 3]))[1]
     np.testing.assert_allclose(log_det, -log_scale.sum(1), rtol=1e-5)

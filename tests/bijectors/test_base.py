@@ -7,7 +7,7 @@ from flowzoo.bijectors import Affine, Chain, FusedBijector, forward_and_log_det,
 
 
 class Counting(FusedBijector):
-    """Doubles, and counts how often it is asked."""
+    """Doubles its input and counts its passes."""
 
     def __init__(self, dtype=tf.float32):
         self.passes = 0
@@ -22,7 +22,7 @@ class Counting(FusedBijector):
         return x / 2, tf.reduce_sum(tf.zeros_like(x), -1) - 2 * np.log(2.0)
 
 
-def test_tfp_methods_follow_from_the_two_that_a_subclass_writes():
+def test_tfp_methods_follow_from_the_two_methods_of_a_subclass():
     bijector = Counting()
     z = tf.constant([[1.0, 2.0]])
     np.testing.assert_array_equal(bijector.forward(z), [[2.0, 4.0]])
@@ -58,7 +58,7 @@ def test_another_tensor_is_another_pass():
 
 
 def test_memory_does_not_leak_tensors_out_of_a_loop_body():
-    # The methods that TFP calls, because TFP's own cache does leak here (`tfb.Exp` has the same fault).
+    # Calls the methods that TFP calls, because TFP's own cache leaks here (as with `tfb.Exp`).
     bijector = Counting()
 
     def value_and_log_det(x):
@@ -85,7 +85,7 @@ def test_memory_does_not_leak_from_a_trace_into_eager_code():
 
 
 @pytest.mark.parametrize("method", ["forward_and_log_det", "inverse_and_log_det", "forward", "inverse"])
-def test_wrong_event_shape_says_what_came_and_what_was_wanted(method):
+def test_wrong_event_shape_is_reported_with_the_expected_one(method):
     with pytest.raises(ValueError, match=r"counting: expected event shape \(2,\).*got \(3,\)"):
         getattr(Counting(), method)(tf.ones([4, 3]))
 
@@ -95,7 +95,7 @@ def test_too_few_dimensions_are_refused():
         Counting().forward_and_log_det(tf.constant(1.0))
 
 
-def test_wrong_event_shape_is_refused_when_asked_for_shapes():
+def test_wrong_event_shape_is_refused_in_shape_queries():
     with pytest.raises(ValueError, match=r"on the data side; got \(5,\)"):
         Counting().inverse_event_shape([5])
 
@@ -105,11 +105,11 @@ def test_wrong_dtype_is_refused():
         Counting().forward_and_log_det(tf.ones([1, 2], tf.float64))
 
 
-def test_lists_are_taken_in_the_bijectors_dtype():
+def test_lists_are_converted_to_the_bijectors_dtype():
     assert Counting(tf.float64).forward_and_log_det([[1.0, 2.0]])[0].dtype == tf.float64
 
 
-def test_unknown_rank_is_refused_with_the_way_out():
+def test_unknown_rank_is_refused_with_advice():
     @tf.function(input_signature=[tf.TensorSpec(None)])
     def forward(z):
         return Counting().forward_and_log_det(z)[0]

@@ -28,7 +28,7 @@ def test_it_takes_any_tfp_bijector(assert_like_oracle, rng):
     assert_like_oracle(chain, tfb.Chain(parts), rng.normal(size=(5, 2)))
 
 
-def test_it_is_a_part_of_tfps_chain(rng):
+def test_it_works_inside_tfps_chain(rng):
     chain = Chain([Affine([1.0, 2.0], [0.3, -0.4], (2,))], (2,))
     outer = tfb.Chain([tfb.Scale(2.0), chain])
     z = rng.normal(size=(4, 2)).astype(np.float32)

@@ -3,7 +3,7 @@ import numpy as np
 from flowzoo.bijectors import Flatten
 
 
-def test_pixels_in_the_order_of_memory(rng):
+def test_pixels_are_in_row_major_order(rng):
     x = rng.normal(size=(2, 3, 4, 5, 2)).astype("float32")
     flatten = Flatten((4, 5, 2))
     z, log_det = flatten.inverse_and_log_det(x)

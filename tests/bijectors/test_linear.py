@@ -7,7 +7,7 @@ from flowzoo.bijectors import Linear
 from flowzoo.bijectors.linear import lower_triangular_inverse
 from flowzoo.testing import check_bijector
 
-# What must not be in a serving graph: no ONNX runtime has these, and XLA lacks some of them.
+# Ops that a serving graph must not contain: no ONNX runtime has them, and XLA lacks some.
 SOLVERS = {
     "LogMatrixDeterminant",
     "Lu",
@@ -34,7 +34,7 @@ def linear(event=(4,), dtype=tf.float64, **kwargs):
 
 
 def matrix(lu, signs, permutation):
-    """W by its definition."""
+    """W from its definition."""
     lower = np.tril(lu, -1) + np.eye(len(lu))
     upper = np.triu(lu, 1) + np.diag(signs * np.exp(np.diag(lu)))
     return (lower @ upper)[permutation]
@@ -69,7 +69,7 @@ def test_on_images_it_is_a_1x1_convolution(rng):
 def test_it_is_the_inverse_of_tfps_scale_matvec_lu(assert_like_oracle, rng, size):
     lu, signs, permutation, _ = parts(size)
     packed = lu - np.diag(np.diag(lu)) + np.diag(signs * np.exp(np.diag(lu)))
-    # TFP's permutation scatters rows where ours gathers them.
+    # TFP's permutation scatters rows; ours gathers them.
     oracle = tfp.bijectors.ScaleMatvecLU(tf.constant(packed), np.argsort(permutation).astype(np.int32))
     bijector = linear((size,), bias=None)
     assert_like_oracle(bijector, tfp.bijectors.Invert(oracle), rng.normal(size=(3, size)))
@@ -102,7 +102,7 @@ def test_float32_round_trip_is_as_good_as_lapacks(rng, size):
     x = rng.normal(size=(100, size)).astype(np.float32)
     z, log_det = bijector.inverse_and_log_det(x)
     np.testing.assert_allclose(z, x @ rotation.T, rtol=0, atol=1e-4)
-    # Not `forward`: TFP remembers what `inverse` was given.
+    # Not `forward`: TFP caches the input of `inverse`.
     np.testing.assert_allclose(bijector.forward_and_log_det(z)[0], x, rtol=0, atol=1e-5)
     assert abs(float(log_det)) < 1e-3
 
@@ -142,7 +142,7 @@ def test_gradients_of_both_directions_are_each_others(rng):
     with tf.GradientTape() as tape:
         tape.watch(lu)
         bijector = Linear(lu, (5,), signs=signs, permutation=permutation, dtype=tf.float64)
-        # What comes back does not depend on the weights.
+        # The round trip does not depend on the weights.
         back, _ = bijector.inverse_and_log_det(bijector.forward_and_log_det(z)[0])
         loss = tf.reduce_sum(tf.sin(back))
     np.testing.assert_allclose(tape.gradient(loss, lu), np.zeros((5, 5)), rtol=0, atol=1e-12)

@@ -36,7 +36,7 @@ def test_both_ends_are_finite_and_come_back(dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_data_outside_of_the_interval_count_as_its_ends(dtype):
+def test_data_outside_the_interval_count_as_its_ends(dtype):
     bijector = Logit(0.0, 256.0, 1e-6, (1,), dtype=dtype)
     outside, ends = tf.constant([[-5.0], [300.0]], dtype), tf.constant([[0.0], [256.0]], dtype)
     np.testing.assert_array_equal(bijector.inverse(outside), bijector.inverse(ends))

@@ -7,8 +7,8 @@ import tensorflow_probability as tfp
 
 from flowzoo import conditioners, layers
 
-# columns, hidden units, residual, context: widths that do not divide by the columns, and fewer units
-# than columns.
+# columns, hidden units, residual, context: includes widths that the columns do not divide, and fewer
+# units than columns.
 CASES = [
     (2, (5,), False, None),
     (5, (16, 16), False, (3,)),

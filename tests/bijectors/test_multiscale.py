@@ -7,7 +7,7 @@ from flowzoo.testing import check_bijector
 
 
 def scales(count=2, dtype=tf.float32):
-    """Each scale a squeeze and an affine map; of a 4x4x1 image: 2x2x4, half goes on, 1x1x8."""
+    """Two scales, each a squeeze and an affine map: a 4x4x1 image becomes 2x2x4, and its half 1x1x8."""
     generator = np.random.default_rng(1)
     size, channels, chains = 2**count, 1, []
     for _ in range(count):
@@ -27,7 +27,7 @@ def test_it_keeps_its_promises(rng, count):
     check_bijector(bijector, rng.normal(size=(3, 4**count)))
 
 
-def test_the_second_half_of_the_channels_leaves_after_each_scale(rng):
+def test_the_second_half_of_the_channels_becomes_latent_after_each_scale(rng):
     first, second, third = scales(3)
     x = rng.normal(size=(3, 8, 8, 1)).astype(np.float32)
     h = first.inverse(x)

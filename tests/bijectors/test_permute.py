@@ -26,6 +26,6 @@ def test_values_are_moved_to_the_last_bit(rng):
 
 
 @pytest.mark.parametrize("order", [[0, 0, 1], [0, 1], [1, 2, 3], [0, 1, 2, 3]])
-def test_what_is_no_permutation_is_refused(order):
+def test_a_list_that_is_not_a_permutation_is_refused(order):
     with pytest.raises(ValueError, match=r"each of 0\.\.2 once; got"):
         Permute(order, (3,))

@@ -50,13 +50,13 @@ def test_any_weights_are_invertible(w, u, dtype):
     changed, slope = invertible(tf.constant([w], dtype), tf.constant([u], dtype))
     assert np.isfinite(changed).all()
     assert float(slope[0, 0]) >= MIN_SLOPE - 1 - 1e-6
-    # What the log-det takes for w.u' is w.u', as far as its digits go.
+    # The w.u' of the log-det equals w.u' up to rounding.
     product = float(np.sum(np.float64(w) * changed[0].numpy()))
     size = np.linalg.norm(w) * np.linalg.norm(u)
     assert abs(product - float(slope[0, 0])) <= (1e-5 if dtype == "float32" else 1e-12) * max(1.0, size)
 
 
-def test_u_is_left_alone_where_it_is_small_and_nothing_breaks_at_0():
+def test_u_is_unchanged_where_it_is_small_with_finite_gradients_at_0():
     u = tf.constant([[1e-4, -2e-4], [0.0, 0.0], [1.0, 1.0]])
     w = tf.constant([[1.0, 1.0], [1.0, -3.0], [0.0, 0.0]])
     with tf.GradientTape() as tape:
@@ -77,14 +77,14 @@ def test_the_root_is_found_for_every_slope(log_root, log_slope, dtype):
     slope = np.array([np.exp(log_slope) - 1], dtype)
     t = np.asarray(root + slope * np.tanh(root), dtype)
     got = _solve(tf.constant(t), tf.constant(slope)).numpy().astype(np.float64)
-    # How far rounding of t alone moves the root.
+    # The change of the root from rounding t alone.
     steepness = 1 + slope * (1 - np.tanh(root) ** 2)
     unsure = np.finfo(dtype).eps * max(abs(t[0]), abs(slope[0])) / steepness
     assert abs(got - root) <= TOLERANCE[dtype] * max(1.0, abs(root)) + 4 * unsure
 
 
 @pytest.mark.parametrize("closed", CLOSED)
-def test_gradients_in_both_directions_are_those_of_differences(rng, closed):
+def test_gradients_in_both_directions_equal_finite_differences(rng, closed):
     weights = [tf.constant(value) for value in parameters(rng, 3, 2)]
     values, v = tf.constant(rng.normal(size=(5, 2))), rng.normal(size=(5, 2))
 
@@ -123,13 +123,13 @@ def test_far_inputs_and_large_weights_stay_finite(rng, closed, dtype):
 
 
 @pytest.mark.parametrize("closed", CLOSED)
-def test_float32_comes_back_from_ten_steps(rng, closed):
+def test_float32_round_trip_of_ten_steps(rng, closed):
     planar = Planar(*parameters(rng, 10, 5, 0.7), closed=closed)
     z = rng.normal(size=(2000, 5)).astype(np.float32)
     np.testing.assert_allclose(planar.inverse(planar.forward(z)), z, atol=1e-4)
 
 
-def test_rows_may_have_parameters_of_their_own(rng):
+def test_rows_may_have_their_own_parameters(rng):
     w, u, b = (np.stack([value, 2 * value]) for value in parameters(rng, 3, 2))
     z = rng.normal(size=(4, 2, 2))
     x, log_det = Planar(w, u, b, dtype=tf.float64).forward_and_log_det(z)

@@ -59,7 +59,7 @@ def test_the_first_step_is_the_nearest_to_the_data(rng):
     st.sampled_from(["float32", "float64"]),
 )
 def test_any_weights_are_invertible(alpha, beta, log_radius, dtype):
-    # Around 0, where numbers are dense: elsewhere a small radius has no digits to lose.
+    # Around 0, where floats are dense: elsewhere a small radius has too few digits.
     radial = Radial([[0.0, 0.0]], [alpha], [beta], dtype=dtype)
     x = tf.constant([[0.0, 10**log_radius], [0.0, 0.0]], dtype)
     z, log_det = radial.inverse_and_log_det(x)
@@ -100,13 +100,13 @@ def test_the_gradient_at_a_centre_is_that_of_its_neighbourhood(closed):
 
 
 @pytest.mark.parametrize("closed", CLOSED)
-def test_float32_comes_back_from_ten_steps(rng, closed):
+def test_float32_round_trip_of_ten_steps(rng, closed):
     radial = Radial(*parameters(rng, 10, 5), closed=closed)
     z = rng.normal(size=(2000, 5)).astype(np.float32)
     np.testing.assert_allclose(radial.inverse(radial.forward(z)), z, atol=1e-4)
 
 
-def test_rows_may_have_parameters_of_their_own(rng):
+def test_rows_may_have_their_own_parameters(rng):
     weights = [np.stack([value, 2 * value]) for value in parameters(rng, 3, 2)]
     z = rng.normal(size=(4, 2, 2))
     x, log_det = Radial(*weights, dtype=tf.float64).forward_and_log_det(z)

@@ -6,7 +6,7 @@ from flowzoo.bijectors.root_search import increasing_root
 
 
 def cubic(p, a=1.0):
-    """``a x + x^3 = p``; convex for x > 0, where p / a is right of the root."""
+    """``a x + x^3 = p``; convex for x > 0, where p / a lies right of the root."""
 
     def equation(x):
         return a * x + x**3 - p, a + 3 * x**2
@@ -42,7 +42,7 @@ def test_a_root_does_not_depend_on_its_neighbours():
 
 
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_the_count_of_steps_is_the_only_loop_condition(jit_compile):
+def test_the_number_of_steps_is_the_only_loop_condition(jit_compile):
     @tf.function(jit_compile=jit_compile, input_signature=[tf.TensorSpec([None], tf.float32)])
     def function(p):
         return increasing_root(cubic(p), p, iterations=3)

@@ -9,7 +9,7 @@ from flowzoo.bijectors import RationalQuadraticSpline
 from flowzoo.bijectors import spline as module
 from flowzoo.testing import check_bijector
 
-# What tf2onnx or onnxruntime lack, see FIELD-NOTES section 4.
+# Ops that tf2onnx or onnxruntime lack, see FIELD-NOTES section 4.
 NOT_IN_ONNX = {"BatchMatMulV2", "BroadcastArgs", "GatherNd", "LowerBound", "Searchsorted", "UpperBound"}
 
 
@@ -19,7 +19,7 @@ def spline(event=(4,), bins=8, scale=2.0, seed=0, dtype=tf.float64, batch=(), **
 
 
 def knots(parameters, bins, bound):
-    """Widths, heights and inner slopes by their definitions."""
+    """Widths, heights and inner slopes from their definitions."""
 
     def sizes(logits):
         shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
@@ -81,7 +81,7 @@ def test_map_and_slope_are_continuous_at_the_ends_and_at_the_knots():
         np.testing.assert_allclose(np.ravel(left), np.ravel(right), rtol=0, atol=1e-6)
 
 
-def test_it_ascends_and_stays_in_the_interval():
+def test_it_increases_and_stays_in_the_interval():
     x = np.linspace(-3, 3, 20001)[:, None]
     z = spline((1,), scale=5.0).inverse(x).numpy()
     assert np.all(np.diff(z[:, 0]) > 0)
@@ -119,7 +119,7 @@ def test_knots_in_the_middle_are_knots_at_the_end(event, batch):
             np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
 
 
-def test_each_row_and_column_goes_by_its_own_parameters():
+def test_each_row_and_column_uses_its_own_parameters():
     parameters = np.random.default_rng(0).normal(size=(6, 4, 23))
     x = points(6, (4,))
     whole = RationalQuadraticSpline(parameters, (4,), dtype=tf.float64).inverse(x).numpy()
@@ -163,7 +163,7 @@ def test_mistakes_are_refused():
 
 # -- numerics ----------------------------------------------------------------------------------
 def round_trips(dtype, scale):
-    """Errors from latents and from data, of 50,000 random splines of 8 bins at a point each."""
+    """Round-trip errors from latents and from data, for 50,000 random splines of 8 bins at one point each."""
     bijector = spline((1,), batch=(50_000,), scale=scale, dtype=dtype)
     v = tf.constant(points(50_000, (1,), reach=3.0), dtype)
     x, z = bijector.forward_and_log_det(v)[0], bijector.inverse_and_log_det(v)[0]
@@ -175,7 +175,7 @@ def round_trips(dtype, scale):
 def test_round_trip_in_float32():
     from_latents, from_data = round_trips(tf.float32, np.sqrt(2.0))
     assert from_latents.max() < 3e-5
-    # From data a map is undone where it is flat: rarely, and by the bounds never worse than this.
+    # From data, the error is large where a map is flat: rarely, and never larger than this.
     assert np.quantile(from_data, 0.999) < 1e-4
     assert from_data.max() < 1e-3
 
@@ -186,12 +186,12 @@ def test_round_trip_in_float64():
 
 
 def test_the_root_keeps_its_digits_where_slopes_are_steep():
-    # A wide and flat bin between steep knots: b of the quadratic changes its sign inside of it.
+    # A wide and flat bin between steep knots: b of the quadratic changes its sign inside the bin.
     parameters = np.concatenate([np.zeros(16), np.full(7, 10.0)])[None]
     parameters[:, 3], parameters[:, 8 + 3] = 6.0, -6.0
     z = points(20_000, (1,), reach=3.0).astype(np.float32).astype(np.float64)
     x = RationalQuadraticSpline(parameters, (1,)).forward(z.astype(np.float32)).numpy()
-    # The map stretches by thousands there; what it must not do is to miss the latents.
+    # The map stretches by thousands there, but the latents must come back.
     back = RationalQuadraticSpline(parameters, (1,), dtype=tf.float64).inverse(x.astype(np.float64))
     assert np.abs(back - z).max() < 2e-5
 

@@ -1,4 +1,4 @@
-"""What the tests of the commands share: a way to run them in this process, and tiny flows on disk."""
+"""Fixtures of the command tests: functions that run commands in this process, and tiny flows on disk."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +39,7 @@ def succeed(run) -> Callable:
 
 @pytest.fixture
 def fail(run) -> Callable:
-    """Runs a command that a user got wrong; returns the one line that says so."""
+    """Runs a command with a user's mistake; returns its one error line."""
 
     def invoke(*arguments) -> str:
         result = run(*arguments)

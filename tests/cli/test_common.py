@@ -1,4 +1,4 @@
-"""The lookup of MODEL, options, columns and the wording of metrics."""
+"""The lookup of MODEL, and the parsing of options and columns."""
 
 import os
 import shutil
@@ -24,10 +24,10 @@ def test_a_keras_file_loads_in_a_fresh_process(image_file):
     environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert result.stdout == "(8, 8, 1)\n", result.stderr
-    assert result.stderr == ""  # Not one of TensorFlow's notes.
+    assert result.stderr == ""  # None of TensorFlow's notes.
 
 
-def test_model_is_nothing_of_that(tmp_path):
+def test_a_wrong_model_is_refused(tmp_path):
     with pytest.raises(ValueError, match="There is no preset 'nope'"):
         common.load_flow("nope")
     with pytest.raises(ValueError, match=r"There is no file nope\.keras"):
@@ -45,7 +45,7 @@ def test_a_keras_file_must_hold_a_flow(tmp_path):
         common.load_flow(str(tmp_path / "dense.keras"))
 
 
-def test_the_reason_of_keras_is_found_and_short():
+def test_the_reason_in_a_keras_error_is_found_and_short():
     error = ValueError("could not\n\nconfig={...}\n\nException encountered: no class 'A' " + "x " * 500)
     reason = _pretrained._reason(error)
     assert reason.startswith("no class 'A'")
@@ -65,7 +65,7 @@ def test_options_are_yaml():
 
 
 @pytest.mark.parametrize("pair", ["couplings", "=3", "hidden_units=[3"])
-def test_options_that_are_no_pairs(pair):
+def test_options_must_be_key_value_pairs(pair):
     with pytest.raises(ValueError, match="--option"):
         common.parse_options([pair])
 

@@ -1,4 +1,4 @@
-"""Tables and examples, for pipes and for terminals."""
+"""Tables and examples in pipes and on terminals."""
 
 import sys
 
@@ -23,7 +23,7 @@ def test_nested_values_are_indented(capsys):
     assert capsys.readouterr().out == "a: 1\nb:\n  c: [2]\n"
 
 
-def test_of_long_lists_the_length_is_shown(capsys):
+def test_long_lists_are_shown_by_their_length(capsys):
     console.print_nested({"a": {"few": [1] * 3, "many": [1] * 2000}})
     assert capsys.readouterr().out == "a:\n  few: [1, 1, 1]\n  many: 2,000 values\n"
 

@@ -1,4 +1,4 @@
-"""Whose mistake an error is, and its one line."""
+"""Errors: which of them are a user's mistake, and their text on one line."""
 
 import pickle
 
@@ -15,7 +15,7 @@ def raised(function, *arguments):
     return caught.value
 
 
-def test_input_and_files_are_the_users():
+def test_errors_of_input_and_files_are_users_mistakes():
     for error in (
         ValueError(),
         FloatingPointError(),
@@ -28,7 +28,7 @@ def test_input_and_files_are_the_users():
         assert not is_users_mistake(error)
 
 
-def test_type_errors_are_the_users_if_flowzoo_raises_them():
+def test_type_errors_are_users_mistakes_if_flowzoo_raises_them():
     from flowzoo.data import files
 
     assert is_users_mistake(raised(files.expand, 3))
@@ -49,7 +49,7 @@ def test_lines_are_joined():
     assert "there is no 'key'" in one_line(KeyError("key"))
 
 
-def test_autographs_wrapping_is_taken_off():
+def test_the_wrapping_of_autograph_is_removed():
     error = ValueError('in user code:\n\n    File "x.py", line 1, in f\n\n    ValueError: too wide\n')
     assert one_line(error).startswith("too wide")
 
@@ -80,7 +80,7 @@ def test_autographs_wrapping_is_taken_off():
         ),
     ],
 )
-def test_a_message_speaks_the_commands_language(argument, python, fit, train):
+def test_a_message_names_the_options_of_the_command(argument, python, fit, train):
     message = Message("Take {way}.", way=argument)
     for error in (ValueError(message), pickle.loads(pickle.dumps(ValueError(message)))):
         assert str(error) == f"Take {python}."

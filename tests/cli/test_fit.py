@@ -23,14 +23,14 @@ def test_fit_a_file_then_use_the_run(succeed, tmp_path, csv_file):
         history = list(csv.DictReader(file))
     assert [row["epoch"] for row in history] == ["1", "2"]
     assert {"nll", "val_nll"} <= set(history[0])
-    # The run directory knows its columns.
+    # The run directory stores its columns.
     assert succeed("evaluate", "mine", wide) == text.split("test: ")[1].split("\n")[0] + "\n"
     assert succeed("score", "mine", wide, "--out", "s.npy") == "scored 200 rows: s.npy\n"
     succeed("sample", "mine", "-n", 3, "--out", "x.csv")
     assert (tmp_path / "x.csv").read_text().splitlines()[0] == "weight,height"
 
 
-def test_columns_go_by_the_names_of_the_file_that_was_fitted_to(succeed, fail, tmp_path, csv_file):
+def test_columns_are_found_by_the_names_of_the_training_file(succeed, fail, tmp_path, csv_file):
     succeed("fit", csv_file, "--epochs", 1, "--out", "mine", *TINY)
     lines = [line.split(",") for line in csv_file.read_text().splitlines()]
     other = [f"{weight},{i},{height}" for i, (height, weight) in enumerate(lines)]
@@ -94,13 +94,13 @@ def test_batch_sizes(rows, is_image, size):
         (["nope.csv"], "There is no file"),
         (["two_mons"], "Did you mean 'two_moons'?"),
         (["rows.csv", "--columns", "height,wieght"], "Did you mean 'weight'"),
-        (["rows.csv", "--columns", "height,,weight"], "--columns wants names"),
+        (["rows.csv", "--columns", "height,,weight"], "--columns expects names"),
         (["rows.csv", "--model", "relnvp"], "Did you mean 'realnvp'?"),
         (["rows.csv", "--option", "stpes=3"], "Did you mean 'steps'?"),
         (["rows.csv", "--option", "couplings"], "--option expects key=value"),
         (["rows.csv", "--batch-size", "1000"], "is more than the 1"),
-        (["two_moons", "--columns", "a,b"], "Columns are chosen of files"),
-        (["few.csv"], "a flow needs 32"),
+        (["two_moons", "--columns", "a,b"], "Columns can be chosen only for files"),
+        (["few.csv"], "a flow needs at least 32"),
         (["holes.csv"], "drop these rows with --missing drop"),
         (["words.csv"], "Choose others: --columns a."),
     ],

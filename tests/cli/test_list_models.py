@@ -48,5 +48,5 @@ def test_nothing_matches(fail):
     assert "'mnist'" in fail("list", "--data", "mnst")
 
 
-def test_two_lists(fail):
+def test_only_one_list_at_a_time(fail):
     assert "ask for one" in fail("list", "--data", "--pretrained")

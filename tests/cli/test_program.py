@@ -93,7 +93,7 @@ def test_usage_errors(arguments, message, fail):
     assert message in line.replace("'root ", "'flowzoo ").replace("{DATA}", "DATA")
 
 
-def test_a_closed_pipe_is_no_error():
+def test_a_closed_pipe_is_not_an_error():
     reader = f"{shlex.quote(sys.executable)} -c '{START}main()' list --data | head -1"
     result = subprocess.run(["bash", "-c", reader], capture_output=True, text=True)
     assert result.stderr == ""
@@ -126,7 +126,7 @@ def test_python_runs_the_package():
 
 
 def heed_interrupts():
-    """For a child of tests that run in the background, where a shell has SIGINT ignored."""
+    """Restores SIGINT in a child process: a shell ignores it for jobs in the background."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -153,7 +153,7 @@ def test_interruption(tmp_path):
 
 @pytest.mark.parametrize("error", ["SystemError('from C++')", "ValueError('half-done')"])
 def test_interruption_that_comes_out_as_another_error(error):
-    """What a Ctrl-C becomes when it comes while C++ calls back into Python is not the user's mistake."""
+    """A Ctrl-C while C++ calls back into Python causes another error, which is not the user's mistake."""
     code = (
         "import os, signal, time, flowzoo.models._registry\n"
         "def interrupted(pattern='*', pretrained=False):\n"

@@ -1,4 +1,4 @@
-"""Notes of an import are held back, but not those of one that fails."""
+"""Notes of an import are held back, unless the import fails."""
 
 import os
 
@@ -7,7 +7,7 @@ import pytest
 from flowzoo.cli.quiet import _stderr_held_back
 
 
-def test_what_was_held_back_is_shown_if_an_error_comes(capfd):
+def test_notes_are_shown_only_if_an_error_occurs(capfd):
     with _stderr_held_back():
         os.write(2, b"a note\n")
     with pytest.raises(ImportError):

@@ -1,4 +1,4 @@
-"""DATA as a flow wants it, with contexts."""
+"""DATA as rows and contexts for a flow."""
 
 import numpy as np
 import pytest

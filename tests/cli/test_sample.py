@@ -61,7 +61,7 @@ def test_contexts(succeed, fail, conditional, tmp_path):
     assert "wrote 3 samples" in succeed("sample", conditional, "--context", "c.npy", "--out", "x.npy")
     assert "conditional" in fail("sample", conditional, "--out", "x.npy")
     assert "one number of samples" in fail("sample", conditional, "-n", 4, "--context", "c.npy")
-    assert "--context wants numbers" in fail("sample", conditional, "--context", "seven")
+    assert "--context expects numbers" in fail("sample", conditional, "--context", "seven")
     assert "(N, 3)" in fail("sample", conditional, "-n", 4, "--context", "0.5,1")
 
 

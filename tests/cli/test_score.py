@@ -96,7 +96,7 @@ def test_mistakes_about_thresholds(fail, preset, calibrated, csv_file, image_fil
 
 
 def test_rows_are_streamed(succeed, preset, tmp_path, monkeypatch):
-    """Chunk by chunk: a file of several chunks never is in memory as a whole."""
+    """A file of several chunks is never in memory as a whole."""
     from flowzoo.data import source
 
     monkeypatch.setattr(source, "CHUNK_BYTES", 64 * 8)

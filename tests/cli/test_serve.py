@@ -8,7 +8,7 @@ import sys
 from flowzoo.client import Client
 
 
-def test_it_says_what_it_is_answers_and_stops_at_ctrl_c(succeed, preset, tmp_path):
+def test_the_server_prints_a_note_answers_and_stops_at_ctrl_c(succeed, preset, tmp_path):
     succeed("export", preset, "models/pairs")
     code = "from flowzoo.cli import main; main()"
     command = [sys.executable, "-c", code, "serve", "models", "--port", "0", "--grpc-port", "0"]
@@ -17,7 +17,7 @@ def test_it_says_what_it_is_answers_and_stops_at_ctrl_c(succeed, preset, tmp_pat
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell that runs the tests in the background has SIGINT ignored, by its children too.
+        # A shell that runs the tests in the background ignores SIGINT, and so do its children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
@@ -34,9 +34,9 @@ def test_it_says_what_it_is_answers_and_stops_at_ctrl_c(succeed, preset, tmp_pat
         process.kill()
     assert process.returncode == 0, err
     assert out == "stopped\n"
-    # Behind whatever TensorFlow says of the machine.
-    told = "note: this is a stand-in for TensorFlow Serving, for development: it does not batch."
-    assert err.splitlines()[-1] == told
+    # It follows TensorFlow's own notes about the machine.
+    note = "note: this server is for development: unlike TensorFlow Serving, it does not batch."
+    assert err.splitlines()[-1] == note
 
 
 def test_mistakes(fail, tmp_path):

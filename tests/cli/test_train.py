@@ -34,13 +34,13 @@ def test_train(succeed, recipe, tmp_path):
     assert (run_dir / "preset" / "config.json").is_file()
 
 
-def test_a_finished_run_is_told_and_not_run_again(succeed, recipe, tmp_path):
+def test_a_finished_run_is_reported_and_not_run_again(succeed, recipe, tmp_path):
     command = ("train", recipe, "--set", "training.epochs=1", "--no-download")
     first = succeed(*command)
     weights = tmp_path / "runs/tiny/last.weights.h5"
     written = weights.stat().st_mtime_ns
     again = succeed(*command)
-    assert "runs/tiny holds this run, finished. To train anew, delete it or choose another --out." in again
+    assert "runs/tiny already holds this run. To train again, delete it or choose another --out." in again
     assert "epoch" not in again
     assert next(line for line in first.splitlines() if line.startswith("test: ")) in again
     assert weights.stat().st_mtime_ns == written
@@ -67,7 +67,7 @@ def test_a_strategy(succeed, recipe, tmp_path):
     assert (tmp_path / "runs/tiny/preset/config.json").is_file()
 
 
-def test_strategies_that_cannot_be(fail, recipe, monkeypatch):
+def test_wrong_strategies(fail, recipe, monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     assert "Did you mean 'mirrored'?" in fail("train", recipe, "--strategy", "mirror")
     assert "needs TF_CONFIG in the environment" in fail("train", recipe, "--strategy", "multi_worker")
@@ -84,6 +84,6 @@ def test_out_is_a_file(fail, recipe):
     assert "in the way" in fail("train", recipe, "--out", recipe)
 
 
-def test_data_that_may_not_be_fetched(fail, recipe, tmp_path):
+def test_data_that_may_not_be_downloaded(fail, recipe, tmp_path):
     changes = ["--set", "data.source=mnist", "--data-dir", tmp_path / "empty", "--no-download"]
     assert "mnist is not prepared" in fail("train", recipe, *changes)

@@ -3,7 +3,7 @@ import pytest
 from flowzoo.conditioners import MLP, Conditioner
 
 
-def test_it_must_be_told_its_output():
+def test_it_needs_an_output_shape():
     with pytest.raises(ValueError, match="MLP must be built with an output_shape"):
         MLP((4,)).build((None, 2))
 

@@ -65,7 +65,7 @@ def test_any_number_of_batch_dimensions(batch):
     np.testing.assert_allclose(network(x), np.reshape(wanted, [*batch, 4, 4, 3]), rtol=1e-5, atol=1e-6)
 
 
-def test_no_images_at_all_give_no_images_in_a_graph():
+def test_an_empty_batch_gives_an_empty_batch_in_a_graph():
     network = convnet(context=2)
     graph = tf.function(lambda x, c: network(x, context=c), reduce_retracing=True)
     graph(images(3), np.ones((3, 2), "f"))

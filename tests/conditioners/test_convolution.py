@@ -27,7 +27,7 @@ def value_and_gradients(layer, x, compiled):
 
 @pytest.mark.parametrize("size", [1, 2, 3, (3, 1)])
 @pytest.mark.parametrize(("inputs", "outputs"), [(2, 8), (8, 2)])
-def test_products_are_the_convolution_and_its_gradients(rng, inputs, outputs, size):
+def test_products_give_the_convolution_and_its_gradients(rng, inputs, outputs, size):
     layer = make(inputs, outputs, size)
     assert layer.is_narrow
     x = tf.constant(rng.normal(size=(3, 6, 4, inputs)).astype("float32"))
@@ -49,7 +49,7 @@ def test_wide_ones_stay_convolutions(inputs, outputs, size, narrow):
     assert ("convolution(" in program(stage="hlo")) != narrow
 
 
-def test_half_precision_stays_with_the_processor_that_has_it():
+def test_half_precision_stays_a_convolution():
     assert not make(2, 8, 3, dtype="mixed_bfloat16").is_narrow
 
 

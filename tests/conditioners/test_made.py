@@ -1,4 +1,4 @@
-"""MADE: what its masks leave out, and what its blocks leave out of the arithmetic."""
+"""MADE: the dependencies that its masks remove, and the arithmetic that its blocks skip."""
 
 import itertools
 
@@ -20,7 +20,7 @@ def made(columns, units, parameters=2, context=None):
 
 
 def by_masks(network, x, context=None):
-    """The whole masked products, one after the other, in float64."""
+    """The masked products without blocks, in float64."""
     h, last = x.astype("float64"), len(network.network.masks) - 1
     for i, mask in enumerate(network.network.masks):
         h = h @ (network.kernels[i].numpy() * mask) + network.biases[i].numpy()
@@ -32,7 +32,7 @@ def by_masks(network, x, context=None):
 
 @pytest.mark.parametrize(("columns", "units"), [(3, 8), (5, 256), (150, 300), (64, 512), (300, 140)])
 @pytest.mark.parametrize("context", [None, 4])
-def test_blocks_are_the_whole_product(rng, columns, units, context):
+def test_blocks_give_the_whole_product(rng, columns, units, context):
     network = made(columns, units, context=context)
     x = rng.normal(size=(6, columns)).astype("float32")
     given = None if context is None else rng.normal(size=(6, context)).astype("float32")
@@ -42,7 +42,7 @@ def test_blocks_are_the_whole_product(rng, columns, units, context):
     np.testing.assert_allclose(full, wanted, rtol=1e-4, atol=1e-4)
 
 
-def test_blocks_cover_all_outputs_and_leave_out_what_no_output_sees():
+def test_blocks_cover_all_outputs_and_skip_inputs_that_no_output_sees():
     network = made(64, 512)
     for mask, blocks in zip(network.network.masks, network.network.blocks, strict=True):
         assert (blocks[0][0], blocks[-1][1]) == (0, mask.shape[1])

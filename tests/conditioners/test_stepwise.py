@@ -1,4 +1,4 @@
-"""The general solvers of stepwise conditioners, beside those of MADE."""
+"""The general solvers of stepwise conditioners, compared with those of MADE."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ from flowzoo.testing import perturb
 
 
 class PlainMADE(MADE):
-    """A MADE that takes D full passes: what a conditioner gets that writes `full_pass` alone."""
+    """A MADE with the general solvers of D full passes, as for a conditioner with only `full_pass`."""
 
     solve = StepwiseConditioner.solve
     solve_transposed = StepwiseConditioner.solve_transposed

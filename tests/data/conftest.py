@@ -1,4 +1,4 @@
-"""What the data tests share: the prepared MNIST, and small files of every format."""
+"""Fixtures of the data tests: the prepared MNIST, and a small table."""
 
 from pathlib import Path
 

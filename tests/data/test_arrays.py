@@ -24,7 +24,7 @@ def test_batches_of_any_number_of_rows_have_the_same_shapes():
     assert specs[0] == specs[1] == (tf.TensorSpec((None, 2), tf.float64),)
 
 
-def test_what_belongs_together_stays_together():
+def test_rows_stay_with_their_contexts_and_weights():
     rows = np.arange(50.0)
     for x, context, weight in batches_of((rows, tf.constant(2 * rows), -rows), 16, shuffle=True):
         np.testing.assert_array_equal(context, 2 * x)
@@ -43,12 +43,12 @@ def test_without_shuffling_rows_keep_their_order():
     assert orders(batches_of((np.arange(7),), 3)) == [list(range(7))] * 2
 
 
-def test_arrays_must_have_as_many_rows():
+def test_arrays_must_have_the_same_number_of_rows():
     with pytest.raises(ValueError, match=r"same number of rows; got \[5, 4\]"):
         batches_of((np.zeros(5), np.zeros(4)), 2)
 
 
-def test_what_counts_as_arrays():
+def test_are_arrays():
     assert are_arrays(np.zeros([3, 2]), tf.zeros([3]))
     assert not are_arrays(np.zeros([3, 2]), [1, 2, 3])
     assert not are_arrays(np.float32(1.0))

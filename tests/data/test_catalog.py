@@ -101,6 +101,6 @@ def test_registering(counting):
         flowzoo.data.register_dataset(other)(lambda request: split_source(request, load_part))
 
 
-def test_unknown_names_are_answered_with_the_nearest():
+def test_unknown_names_get_the_nearest_as_suggestions():
     with pytest.raises(ValueError, match=r"'mnist'.*\./rows\.csv"):
         flowzoo.data.dataset_info("mnits")

@@ -1,4 +1,4 @@
-"""Which data are said to have ties, with which way out, and which are not."""
+"""Data that get a warning about repeated values, with the suggested steps, and data that do not."""
 
 import warnings
 
@@ -24,80 +24,82 @@ def x(rng):
 
 def test_continuous_columns_are_fine(x, rng):
     assert complaints_of(x) == []
-    # Two digits more than the sample can tell from continuous ones.
+    # The sample repeats too few values of four decimal places.
     assert complaints_of(x.round(4)) == []
     assert complaints_of(rng.random((5000, 8, 8, 1))) == []
 
 
 def test_whole_numbers_get_steps_of_1(x):
     x[:, 1] = x[:, 1].round()
-    (told,) = complaints_of(x)
-    assert "columns [1] hold whole numbers only" in told
-    assert "dequantize=[0, 1, 0])" in told
-    (told,) = complaints_of(x.round())
-    assert "dequantize=1)" in told
+    (warning,) = complaints_of(x)
+    assert "columns [1] hold whole numbers only" in warning
+    assert "dequantize=[0, 1, 0])" in warning
+    (warning,) = complaints_of(x.round())
+    assert "dequantize=1)" in warning
 
 
 @pytest.mark.parametrize(("digits", "step"), [(1, 0.1), (2, 0.01)])
 def test_rounded_columns_get_the_step_they_are_rounded_to(x, digits, step):
     x[:, 2] = x[:, 2].round(digits)
-    (told,) = complaints_of(x)
-    assert "column 2 repeats" in told
-    assert f"rounded to {step:g}" in told
-    assert f"dequantize=[0, 0, {step:g}])" in told
-    # The way out is one.
+    (warning,) = complaints_of(x)
+    assert "column 2 repeats" in warning
+    assert f"rounded to {step:g}" in warning
+    assert f"dequantize=[0, 0, {step:g}])" in warning
+    # The suggested step removes the warning.
     assert complaints_of(x, [0, 0, step]) == []
 
 
-def test_grids_that_are_no_power_of_ten(x):
+def test_steps_that_are_not_powers_of_ten(x):
     x[:, 0] = np.round(x[:, 0] / 0.25) * 0.25
     x[:, 1] = 32.0 + 1.8 * np.round(x[:, 1], 1)
-    (told,) = complaints_of(x)
-    assert "dequantize=[0.25, 0.18, 0])" in told
+    (warning,) = complaints_of(x)
+    assert "dequantize=[0.25, 0.18, 0])" in warning
     assert complaints_of(x, [0.25, 0.18, 0]) == []
 
 
-def test_a_spike_is_no_rounding(x, rng):
+def test_a_spike_is_not_rounding(x, rng):
     x[rng.random(5000) < 0.3, 0] = 0.0
-    (told,) = complaints_of(x)
-    assert "column 0 is 0 in 29% of the rows (model those apart, or drop it)." in told
-    assert "dequantize" not in told, "no step is the way out of this"
+    (warning,) = complaints_of(x)
+    spike = "column 0 is 0 in 29% of the rows (model these rows separately, or drop the column)."
+    assert spike in warning
+    assert "dequantize" not in warning, "a step does not help here"
 
 
 def test_copies_of_rows(x):
     x[1000:2000] = x[:1000]
-    (told,) = complaints_of(x)
-    assert "98% of x's rows are copies of others" in told, "not: each column repeats 98% of its values"
-    assert complaints_of(x.round(), 1.0) == [], "whole numbers repeat, and were said to"
+    (warning,) = complaints_of(x)
+    message = "98% of the rows of x are copies of other rows"
+    assert message in warning, "not: each column repeats 98% of its values"
+    assert complaints_of(x.round(), 1.0) == [], "repeated whole numbers are declared by the steps"
 
 
 def test_steps_that_are_too_wide_lose_digits(x):
     x[:, 1] = x[:, 1].round(2)
     x[:, [0, 2]] = x[:, [0, 2]].round()
-    (told,) = complaints_of(x, 1.0)
-    assert "column 1 of x a step of 1, wider than the gaps" in told
+    (warning,) = complaints_of(x, 1.0)
+    assert "column 1 of x a step of 1, wider than the gaps" in warning
     assert complaints_of(x, [1.0, 0.01, 1.0]) == []
 
 
 def test_whole_numbers_that_float32_does_not_hold(rng):
     x = rng.integers(1_600_000_000, 1_700_000_000, (500, 2))
     x[:, 1] %= 1000
-    (told,) = complaints_of(x, 1.0)
-    assert "Columns [0] of x hold whole numbers beyond 16,777,216" in told
+    (warning,) = complaints_of(x, 1.0)
+    assert "Columns [0] of x hold whole numbers beyond 16,777,216" in warning
     assert complaints_of(x, 1.0, float32=False) == []
 
 
-def test_images_are_told_once(rng):
+def test_images_get_one_warning(rng):
     x = rng.integers(0, 256, (200, 4, 4, 1))
-    (told,) = complaints_of(x)
-    assert "preprocessing='pixels'" in told
+    (warning,) = complaints_of(x)
+    assert "preprocessing='pixels'" in warning
     assert complaints_of(x, 1.0) == []
 
 
 def test_wide_tables_get_a_short_message(rng):
-    (told,) = complaints_of(rng.normal(size=(3000, 60)).round(1))
-    assert len(told) < 700
-    assert "52 more columns" in told
+    (warning,) = complaints_of(rng.normal(size=(3000, 60)).round(1))
+    assert len(warning) < 700
+    assert "52 more columns" in warning
 
 
 def test_adapt_warns_at_the_users_line_and_only_about_more_than_a_few_rows(x):

@@ -53,10 +53,10 @@ def test_globs_and_lists(tmp_path, table):
         ("{dir}", ValueError, r"directory.*\*\.parquet"),
         ([], ValueError, "empty list"),
         (3, TypeError, "got int"),
-        ([3], TypeError, "made of paths"),
+        ([3], TypeError, "must be a path; got int"),
     ],
 )
-def test_paths_that_lead_nowhere(tmp_path, source, error, message):
+def test_wrong_paths_are_refused(tmp_path, source, error, message):
     (tmp_path / "date.csv").write_text("a\n1\n")
     if isinstance(source, str):
         source = source.format(dir=tmp_path)
@@ -127,14 +127,14 @@ print(rows, peak() - early)
 
 
 def write_large(path, rng):
-    """A file of 5 million rows of 8 columns, some 160 MB."""
+    """Writes 5 million rows of 8 columns, 160 MB as float32."""
     block = rng.normal(size=(50_000, 8)).astype(np.float32)
     if path.suffix == ".npy":
         np.save(path, np.tile(block, (100, 1)))
     elif path.suffix == ".npz":
         np.savez(path, np.tile(block, (100, 1)))
     elif path.suffix == ".parquet":
-        # One row group, as some writers have it, of values that no dictionary makes small.
+        # One row group, as some programs write it, of values that a dictionary does not compress.
         x = rng.normal(size=(5_000_000, 8)).astype(np.float32)
         table = pa.table({str(i): x[:, i] for i in range(8)})
         pq.write_table(table, path, row_group_size=len(x), use_dictionary=False)

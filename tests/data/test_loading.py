@@ -1,4 +1,4 @@
-"""`load`, from end to end: names, files, and every mistake's message."""
+"""`load` from end to end: names, files, and the messages of mistakes."""
 
 from functools import partial
 
@@ -112,7 +112,7 @@ def test_only_train_is_shuffled_unless_asked():
     assert not np.array_equal(orders[3], orders[4])
 
 
-def test_images_of_ones_own_stay_uint8(tmp_path):
+def test_images_in_files_stay_uint8(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3)).astype(np.uint8)
     np.save(tmp_path / "a.npy", images)
     dataset = flowzoo.data.load(tmp_path / "a.npy", "all", batch_size=5, drop_remainder=True)

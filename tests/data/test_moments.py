@@ -34,14 +34,14 @@ def test_float32_rows_are_summed_in_float64(rng):
     np.testing.assert_allclose(moments_of(rows, 1000).variance, wanted, rtol=1e-9)
 
 
-def test_whole_numbers_are_noticed(rng):
+def test_whole_numbers_are_detected(rng):
     rows = np.stack([rng.integers(0, 5, 50), rng.normal(size=50)], 1)
     assert moments_of(rows, 20).integral.tolist() == [True, False]
     rows[49, 0] = 0.5
     assert moments_of(rows, 20).integral.tolist() == [False, False]
 
 
-def test_no_rows_are_refused():
+def test_data_without_rows_are_refused():
     with pytest.raises(ValueError, match=r"the data holds no rows. Check the path"):
         Moments((2,)).check("the data")
 
@@ -54,4 +54,4 @@ def test_bad_rows_are_counted_and_located_over_all_batches(rng, recwarn):
     message = r"x holds NaN or infinity in 3 of 30 rows \(first: row 11\); by column: 3 \(2\), 1 \(1\)"
     with pytest.raises(ValueError, match=message):
         moments_of(rows, 10, 10).check("x")
-    assert not recwarn.list, "NumPy's own warnings say nothing that the message does not say better"
+    assert not recwarn.list, "NumPy's own warnings add nothing to the message"

@@ -59,7 +59,7 @@ def test_no_seed_gives_another_order_each_time(cache):
     assert not np.array_equal(epoch(make(cache, seed=None)), epoch(make(cache, seed=None)))
 
 
-def test_without_shuffling_the_order_is_the_datas(cache):
+def test_without_shuffling_rows_keep_their_order(cache):
     dataset = make(cache, shuffle=False)
     np.testing.assert_array_equal(epoch(dataset), np.arange(ROWS))
     np.testing.assert_array_equal(epoch(dataset), np.arange(ROWS))
@@ -96,7 +96,7 @@ def test_labels_stay_with_their_rows(cache):
         np.testing.assert_array_equal(x[:, 0] / 2, labels)
 
 
-def test_what_fits_is_kept(monkeypatch):
+def test_rows_that_fit_are_kept(monkeypatch):
     source = array_source(np.zeros((100, 2), np.float32))
     assert pipeline.collect(source, "auto").kept is not None
     monkeypatch.setattr(pipeline, "AUTO_CACHE_BYTES", 799)
@@ -113,5 +113,5 @@ def test_the_pool_mixes_beyond_chunks(monkeypatch):
     rows = np.concatenate([x for x, _ in passes])[:, 0]
     assert len(passes) > 5
     assert len(np.unique(rows)) == 1000
-    # Neighbours of the data are rarely neighbours of the pass.
+    # Neighbours in the data are rarely neighbours in the pass.
     assert np.mean(np.abs(np.diff(rows)) == 2) < 0.02

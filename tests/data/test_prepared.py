@@ -1,4 +1,4 @@
-"""A builder of our own: prepared, streamed, and what happens when that cannot be done."""
+"""A builder of our own: prepared, streamed, and refused without a network."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_a_builder_of_our_own_is_prepared_and_streamed(tmp_path):
         flowzoo.data.catalog.unregister_dataset("counting")
 
 
-def test_the_order_of_the_files_is_the_seed_s_doing(tmp_path, monkeypatch):
+def test_the_seed_sets_the_order_of_the_files(tmp_path, monkeypatch):
     builder = Counting(data_dir=tmp_path)
     builder.download_and_prepare()
     monkeypatch.setattr(
@@ -76,7 +76,7 @@ class Unreachable:
         raise ConnectionError("no route to host")
 
 
-def test_a_failed_download_says_how_to_do_without():
+def test_a_failed_download_says_how_to_load_offline():
     request = OpenRequest(INFO, "train", False, None, True)
     with pytest.raises(RuntimeError, match=r"no route to host.*copy DIR.*data_dir="):
         open_tfds(request, lambda directory: Unreachable(), feature="row")

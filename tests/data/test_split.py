@@ -1,4 +1,4 @@
-"""Splits by hash and the treatment of missing values."""
+"""Splits by hash, and missing values."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_fractions_are_stable_across_versions():
     np.testing.assert_allclose(row_fractions(images), [0.9149810237434529], atol=1e-12)
 
 
-def test_fractions_depend_on_the_row_alone():
+def test_fractions_depend_only_on_the_row():
     x = np.random.default_rng(0).standard_normal((100, 5)).astype(np.float32)
     order = np.random.default_rng(1).permutation(100)
     np.testing.assert_array_equal(row_fractions(x)[order], row_fractions(x[order]))
@@ -70,7 +70,7 @@ def test_a_chunk_without_a_whole_row_passes():
     assert len(filtered(x, "train", missing="drop")) > 20
 
 
-def test_many_bad_columns_are_summed_up():
+def test_many_bad_columns_are_summarized():
     x = np.full((2, 9), np.nan, np.float32)
     with pytest.raises(ValueError, match="and 4 more columns"):
         filtered(x, columns=tuple("abcdefghi"))
@@ -80,7 +80,7 @@ def chunked(x, chunk=50):
     return ((x[i : i + chunk], None) for i in range(0, len(x), chunk))
 
 
-def test_means_are_of_what_is_there(rng):
+def test_means_ignore_missing_values(rng):
     x = rng.normal(1e6, 1.0, (1000, 2)).astype(np.float32)
     x[rng.random(1000) < 0.3, 1] = np.nan
     means = column_means(chunked(x), ("a", "b"), "rows.csv")
@@ -98,13 +98,13 @@ def test_missing_values_are_filled_and_infinite_ones_refused():
     found = np.concatenate([rows for rows, _ in keep(chunked(x))])
     np.testing.assert_array_equal(found[[3, 70]], [[6, 8], [140, 8]])
     assert found.dtype == np.float32
-    assert np.isnan(x[3, 1]), "the user's own array is left alone"
+    assert np.isnan(x[3, 1]), "the user's own array must not change"
     x[5, 0] = np.inf
     with pytest.raises(ValueError, match=r"1 of 200 rows have infinite values in column 'a' \(1\)"):
         list(keep(chunked(x)))
 
 
-def test_a_row_is_in_the_same_split_whatever_is_filled_in_and_whatever_its_nan():
+def test_the_split_of_a_row_depends_neither_on_filling_nor_on_the_bits_of_nan():
     x = np.random.default_rng(0).standard_normal((500, 2)).astype(np.float32)
     x[::7, 1] = np.nan
     other = x.copy()

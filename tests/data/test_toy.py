@@ -1,4 +1,4 @@
-"""The toy densities: they integrate to 1, match their samples, and know their entropies."""
+"""The toy densities: they integrate to 1, match their samples, and have the right entropies."""
 
 import itertools
 
@@ -18,7 +18,7 @@ BOX = {
 }
 STEP = {"two_moons": 0.03, "pinwheel": 0.08, "rings": 0.03, "checkerboard": 0.1}
 
-FINE = {"two_moons": 10, "rings": 8}  # Midpoints of a histogram's cell, each way.
+FINE = {"two_moons": 10, "rings": 8}  # Midpoints of a histogram's cell along each axis.
 
 every_toy = pytest.mark.parametrize("name", toy.NAMES)
 
@@ -68,7 +68,7 @@ def test_the_entropy_is_the_mean_nll_of_samples(name):
         ("eight_gaussians", 2.831578361),
     ],
 )
-def test_the_entropies_stay_what_benchmarks_compare_with(name, entropy):
+def test_the_entropies_are_those_that_benchmarks_use(name, entropy):
     assert toy.entropy(name) == pytest.approx(entropy, abs=2e-6)
 
 
@@ -115,7 +115,7 @@ def test_checkerboard_is_zero_between_its_squares():
 
 
 @every_toy
-def test_parts_are_labels_of_places(name):
+def test_parts_label_regions(name):
     x, part = toy.sample(name, 4000, seed=2)
     assert x.dtype == np.float32
     assert part.dtype == np.int64
@@ -133,7 +133,7 @@ def test_seeds_decide_the_rows(name):
     assert not np.array_equal(first, other)
 
 
-def test_numpys_stream_is_the_one_that_published_numbers_used():
+def test_numpys_random_stream_is_that_of_the_published_numbers():
     x, moon = toy.sample("two_moons", 2, seed=0)
     np.testing.assert_allclose(x, [[0.343431, -0.276451], [0.026353, 0.436833]], atol=1e-5)
     assert moon.tolist() == [1, 1]

@@ -1,4 +1,4 @@
-"""What all flow layers have in common: configs, Keras's call, building."""
+"""All flow layers: configs, Keras's call, building."""
 
 import json
 
@@ -16,7 +16,7 @@ def convnet():
     return ConvNet(channels=4, blocks=1)
 
 
-# Name -> how to make it, its event shape, latents drawn from (low, high). A new layer is one line.
+# Name -> constructor, event shape, range (low, high) of the latents. A new layer takes one line.
 LAYERS = {
     "actnorm": (lambda: layers.ActNorm(), (3,), (-2, 2)),
     "actnorm-image": (lambda: layers.ActNorm(), (2, 2, 3), (-2, 2)),

@@ -8,7 +8,7 @@ from flowzoo.testing import perturb
 
 
 class Huge(Conditioner):
-    """Says the same huge parameter whatever it is given."""
+    """Returns the same huge parameter for every input."""
 
     def create_weights(self, input_shape, output_shape, context_shape):
         self.size = output_shape[-1]
@@ -58,7 +58,7 @@ def test_a_new_one_is_the_identity(rng):
     np.testing.assert_array_equal(log_det, np.zeros(5))
 
 
-def test_swap_leaves_the_other_half_alone(rng):
+def test_swap_leaves_the_other_half_unchanged(rng):
     z = rng.normal(size=(5, 4)).astype(np.float32)
     plain = coupling((4,), MLP((4,))).bijector().forward(z)
     swapped = coupling((4,), MLP((4,)), swap=True).bijector().forward(z)
@@ -104,7 +104,7 @@ def test_mixed_precision_computes_densities_in_float32(rng):
         ((4,), "checkerboard", "even height and width; got"),
     ],
 )
-def test_events_that_cannot_be_cut_are_refused(event, mask, message):
+def test_events_that_cannot_be_split_are_refused(event, mask, message):
     with pytest.raises(ValueError, match=message):
         AffineCoupling(MLP((4,)), mask).build((None, *event))
 

@@ -71,6 +71,6 @@ def test_config_survives_json():
 
 
 @pytest.mark.parametrize("bound", [0.0, -1.0, float("nan")])
-def test_a_bound_that_is_none_is_refused(bound):
+def test_a_bound_that_is_not_positive_is_refused(bound):
     with pytest.raises(ValueError, match="scale_bound must be > 0; got"):
         LearnedPrior(scale_bound=bound)

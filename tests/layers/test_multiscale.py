@@ -32,14 +32,14 @@ def test_adapt_reaches_every_scale(rng):
     x = tf.constant(rng.normal(7.0, 3.0, (200, 4, 4, 2)), tf.float32)
     z = layer.adapt(x)
     assert z.shape == (200, 32)
-    # A new coupling is the identity, so both scales end in what their ActNorm gives.
+    # A new coupling is the identity, so both scales end in the outputs of their ActNorm.
     first, last = np.reshape(z[:, :16], [-1, 4]), np.reshape(z[:, 16:], [-1, 4])
     for latents in (first, last):
         np.testing.assert_allclose(latents.mean(0), 0.0, atol=1e-4)
         np.testing.assert_allclose(latents.var(0), 1.0, rtol=1e-3)
 
 
-def test_adapt_goes_on_with_the_half_that_goes_on(rng):
+def test_adapt_passes_the_first_half_to_the_next_scale(rng):
     layer = MultiScale([[Squeeze()], [ActNorm()]])
     layer.build((None, 2, 2, 1))
     # The four pixels of a block, as channels: the first two go on.
@@ -57,7 +57,7 @@ def test_the_context_reaches_every_scale(rng):
     assert np.any(one[:, 16:] != other[:, 16:])
 
 
-def test_an_odd_number_of_channels_has_no_half():
+def test_an_odd_number_of_channels_is_refused():
     with pytest.raises(ValueError, match=r"Scale 0 ends in \(4, 4, 3\): an odd number"):
         MultiScale([[ActNorm()], [ActNorm()]]).build((None, 4, 4, 3))
 

@@ -9,7 +9,7 @@ def test_reverse_is_the_default():
     assert layer.bijector().forward([[1.0, 2.0, 3.0]]).numpy().tolist() == [[3.0, 2.0, 1.0]]
 
 
-def test_a_list_says_where_each_entry_comes_from():
+def test_a_list_gives_the_source_of_each_entry():
     layer = Permute([1, 2, 0])
     layer.build((None, 3))
     assert layer.bijector().forward([[1.0, 2.0, 3.0]]).numpy().tolist() == [[2.0, 3.0, 1.0]]

@@ -6,7 +6,7 @@ from flowzoo.layers import Planar
 from flowzoo.testing import perturb
 
 
-def test_it_hands_its_weights_to_the_bijector(rng):
+def test_it_passes_its_weights_to_the_bijector(rng):
     layer = Planar(4, closed="forward", dtype="float64")
     layer.build((None, 3))
     perturb(layer, 0.5)

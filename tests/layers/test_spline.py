@@ -26,7 +26,7 @@ def test_a_new_one_is_the_identity(rng):
     np.testing.assert_allclose(log_det, np.zeros(6), rtol=0, atol=1e-5)
 
 
-def test_columns_have_splines_of_their_own_and_pixels_their_channels():
+def test_each_column_has_its_own_spline_and_pixels_share_their_channels():
     for event in ((2,), (3, 3, 2)):
         layer = layer_of(event)
         assert layer.parameters.shape == (11, 2)

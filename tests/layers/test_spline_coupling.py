@@ -64,7 +64,7 @@ def test_the_conditioner_sees_the_first_part_as_it_is_on_the_data_side(rng):
     assert np.abs(z[:, :2] - first).max() > 0.01
 
 
-def test_without_its_own_spline_the_first_part_is_left_alone(rng):
+def test_without_its_own_spline_the_first_part_is_unchanged(rng):
     x = rng.normal(size=(6, 5)).astype(np.float32)
     for swap, alone in ((False, slice(0, 2)), (True, slice(2, 5))):
         layer = coupling((5,), MLP((8,)), swap=swap, identity_spline=False)

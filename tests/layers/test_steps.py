@@ -1,4 +1,4 @@
-"""What planar and radial layers share."""
+"""Tests for planar and radial layers."""
 
 import keras
 import numpy as np
@@ -39,7 +39,7 @@ def test_a_new_one_is_not_stuck(rng, kind):
         z, log_det = layer.bijector().inverse_and_log_det(x)
         loss = tf.reduce_mean(0.5 * tf.reduce_sum(z * z, -1) - log_det)
     gradients = tape.gradient(loss, [weight.value for weight in layer.trainable_weights])
-    # Only the heights move at first: where they are 0, planes and centres do not matter.
+    # Only the heights have a gradient at first: while they are 0, planes and centres have no effect.
     moving = {w.name for w, g in zip(layer.trainable_weights, gradients, strict=True) if np.any(g)}
     assert moving == ({"u"} if kind is Planar else {"beta"})
     assert all(np.ndim(g) == 2 and np.all(np.any(g, axis=1)) for g in gradients if np.any(g))
@@ -84,7 +84,7 @@ def test_far_contexts_stay_finite(rng, kind, closed):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("context", [None, (2,)])
-def test_it_comes_back_from_its_config(rng, kind, context):
+def test_config_survives_json(rng, kind, context):
     layer = built(kind, context=context, closed="forward")
     perturb(layer, 0.3)
     config = keras.saving.serialize_keras_object(layer)
@@ -109,7 +109,7 @@ def test_mixed_precision_computes_densities_in_float32(rng, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_cannot_work_is_refused(kind):
+def test_mistakes_are_refused(kind):
     name = kind.__name__
     with pytest.raises(ValueError, match=r"closed must be one of .*; got 'both'"):
         kind(closed="both")

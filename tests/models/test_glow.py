@@ -23,8 +23,8 @@ def levels_of(flow):
     return [[type(layer).__name__ for layer in scale] for scale in multiscale.scales]
 
 
-# -- what it is made of ------------------------------------------------------------------------
-def test_images_go_through_levels_and_leave_through_learned_priors():
+# -- layers -----------------------------------------------------------------------------------
+def test_images_go_through_levels_with_learned_priors():
     step = ["ActNorm", "LULinear", "AffineCoupling"]
     flow = flowzoo.create_model("glow", EVENT, **SMALL_IMAGE)
     assert levels_of(flow) == [
@@ -40,7 +40,7 @@ def test_vectors_go_through_steps():
     assert [type(layer) for layer in flow.transforms] == [*step, *step, layers.LearnedPrior]
 
 
-def test_every_linear_map_starts_as_a_rotation_of_its_own():
+def test_every_linear_map_starts_as_its_own_rotation():
     (multiscale,) = flowzoo.create_model("glow", EVENT, **SMALL_IMAGE).transforms
     maps = [layer for scale in multiscale.scales for layer in scale if isinstance(layer, layers.LULinear)]
     assert [layer.event_shape[-1] for layer in maps] == [8, 8, 16, 16]
@@ -150,11 +150,11 @@ def test_float32_round_trip_at_depth_ten_after_training():
     np.testing.assert_allclose(chain.forward_and_log_det(z)[0], h, rtol=0, atol=1e-4)
 
 
-# -- what it is for --------------------------------------------------------------------------------
+# -- training --------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def digits():
     images, labels = load_digits(return_X_y=True)
-    # Grey levels 0..16, as pixels.
+    # Grey levels 0..16 as pixels.
     return np.minimum(images.reshape(-1, 8, 8, 1) * 16, 255), np.eye(10)[labels]
 
 
@@ -195,7 +195,7 @@ def test_adapt_normalises_what_each_step_sees(digits):
     np.testing.assert_allclose(h.std((0, 1, 2)), 1.0, rtol=0, atol=1e-3)
 
 
-def test_classes_have_samples_of_their_own():
+def test_each_class_has_its_own_samples():
     flow = small(context=(3,), dtype="float32")
     same_noise = np.zeros(3, np.int64)
     samples = flow.sample(context=np.eye(3), seed=same_noise).numpy()
@@ -206,7 +206,7 @@ def test_classes_have_samples_of_their_own():
 def test_the_class_reaches_every_prior_and_every_coupling():
     flow = small(context=(3,))
     kernels = [weight for weight in flow.trainable_weights if weight.shape[0] == 3 and len(weight.shape) == 2]
-    # Two steps in each of two levels, the prior of what leaves, and the top prior.
+    # Two steps in each of two levels, the prior of the first level, and the top prior.
     assert len(kernels) == 6
 
 

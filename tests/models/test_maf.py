@@ -44,5 +44,5 @@ def test_fit_learns_a_curved_density(name):
     flow.adapt(x)
     before = float(np.mean(flow.log_prob(x)))
     flow.fit(x, batch_size=200, epochs=15, verbose=0)
-    # A Gaussian reaches -2.58 here, the density's own entropy is 1.63.
+    # A Gaussian reaches -2.58 here; the entropy of the density is 1.63.
     assert float(np.mean(flow.log_prob(x))) > max(before + 0.3, -2.2)

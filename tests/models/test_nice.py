@@ -49,7 +49,7 @@ def test_fit_learns_a_curved_density():
     flow.adapt(x)
     before = float(np.mean(flow.log_prob(x)))
     flow.fit(x, batch_size=200, epochs=10, verbose=0)
-    # The entropy is 1.63 nats, and a shear reaches it.
+    # The entropy is 1.63 nats, which a shear reaches.
     assert float(np.mean(flow.log_prob(x))) > max(before + 0.3, -2.0)
 
 

@@ -31,7 +31,7 @@ def names(flow):
     return [type(layer).__name__ for layer in flow.transforms]
 
 
-def test_what_lies_between_the_couplings():
+def test_layers_between_the_couplings():
     step = ["LULinear", "SplineCoupling"]
     lu = flowzoo.create_model("nsf", (5,), **SMALL)
     assert names(lu) == [*step, "Permute", *step, "LULinear"]
@@ -97,7 +97,7 @@ def test_it_learns_two_moons_better_than_affine_couplings_do():
     test, _ = toy.sample("two_moons", 4000, seed=2)
     reached = {}
     for name, options in (("nsf", {"steps": 3}), ("realnvp", {"steps": 3})):
-        # With seeds 0 and 1 a trained float32 spline is off by up to 2e-4, more than `check_inverse` grants.
+        # With seeds 0 and 1 a trained float32 spline has errors up to 2e-4: `check_inverse` allows less.
         keras.utils.set_random_seed(2)
         flow = flowzoo.create_model(name, (2,), hidden_units=(32,), **options)
         flow.compile(keras.optimizers.Adam(5e-3, global_clipnorm=5.0))

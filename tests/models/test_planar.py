@@ -1,4 +1,4 @@
-"""Planar flows by name: they learn from data and by reverse KL, and come back in float32."""
+"""Planar flows by name: they learn from data and by reverse KL, and invert in float32."""
 
 import keras
 import numpy as np
@@ -22,17 +22,17 @@ def fitted():
 
 
 def nll(flow, x, context=None):
-    """Without a compilation of its own."""
+    """Mean negative log-likelihood, without compiling."""
     return -float(np.mean(flow.density.log_density(tf.constant(x), context)))
 
 
 def test_fit_learns_from_data(fitted):
     flow, x, before = fitted
-    # A Gaussian ends near 1.8 nats, the density's own entropy is 0.29.
+    # A Gaussian reaches about 1.8 nats; the entropy of the density is 0.29.
     assert nll(flow, x) < min(before - 0.5, 1.2)
 
 
-def test_float32_comes_back_after_training(fitted):
+def test_float32_round_trip_after_training(fitted):
     flow, x, _ = fitted
     np.testing.assert_allclose(flow.density.decode_rows(flow.density.encode_rows(x)), x, atol=1e-4)
     z = tf.constant(np.random.default_rng(0).normal(size=(1000, 2)), tf.float32)
@@ -44,7 +44,7 @@ def test_reverse_kl_learns_an_unnormalised_density():
     optimizer = keras.optimizers.Adam(1e-2)
 
     def target(x):
-        # A banana, times a constant that nobody knows.
+        # A banana-shaped density times an unknown constant.
         return 3.0 - 0.5 * tf.square(x[:, 0]) - 2.0 * tf.square(x[:, 1] - 0.5 * tf.square(x[:, 0]))
 
     def reverse_kl(noise):
@@ -62,7 +62,7 @@ def test_reverse_kl_learns_an_unnormalised_density():
     before = float(reverse_kl(test))
     for rows in noise:
         optimizer.apply_gradients(zip(gradients(rows), flow.trainable_variables, strict=True))
-    # The best possible: minus the logarithm of the target's integral.
+    # The optimum: minus the logarithm of the integral of the target.
     best = -(3.0 + np.log(2 * np.pi / 2.0))
     after = float(reverse_kl(test))
     assert best < after + 0.02
@@ -79,7 +79,7 @@ def test_the_context_sets_the_density():
 
 
 def test_the_other_direction_keeps_its_promises_too():
-    # The walk over all models, tests/test_promises.py, has the default, closed="inverse".
+    # tests/test_promises.py checks all models with the default, closed="inverse".
     wide = testing.make_flow("planar", (3,), steps=2, closed="forward")
     for check in testing.FLOAT64_CHECKS:
         check(wide)

@@ -92,7 +92,7 @@ def test_saving_again_replaces_the_preset_whole(flow, directory):
     flowzoo.from_pretrained(directory)
 
 
-def test_a_directory_that_holds_something_else_is_left_alone(flow, tmp_path):
+def test_a_directory_that_holds_something_else_is_not_changed(flow, tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(ValueError, match="exists and is not a preset; choose another"):
         flow.save_to_preset(tmp_path)
@@ -132,7 +132,7 @@ np.testing.assert_array_equal(got, held["log_density"])
 
 
 def test_a_fresh_process_loads_a_keras_file(flow, tmp_path, rng):
-    """Nothing but `import flowzoo` has registered our classes with Keras there."""
+    """In a new process only `import flowzoo` registers our classes with Keras."""
     x, context = rng.normal(5, 3, (4, 2)).astype("f"), rng.normal(size=(4, 3)).astype("f")
     flow.save(tmp_path / "flow.keras")
     np.savez(tmp_path / "held.npz", x=x, context=context, log_density=flow.density.log_density(x, context))
@@ -176,7 +176,7 @@ def test_a_missing_config_is_named(directory):
         flowzoo.from_pretrained(directory)
 
 
-def test_a_config_that_is_no_json_is_named(directory):
+def test_a_config_that_is_not_json_is_named(directory):
     (directory / "config.json").write_text('{"format": 1, ')
     with pytest.raises(ValueError, match=r"config\.json is not valid JSON.*damaged"):
         flowzoo.from_pretrained(directory)
@@ -204,7 +204,7 @@ def test_weights_of_another_architecture_are_named(directory):
         flowzoo.from_pretrained(directory)
 
 
-def test_a_config_that_describes_no_flow_is_named(directory):
+def test_a_config_that_does_not_describe_a_flow_is_named(directory):
     options = json.loads((directory / "config.json").read_text())["options"]
     edit(directory / "config.json", options={**options, "hidden_units": "wide"})
     with pytest.raises(ValueError, match=r"config\.json does not describe a flow"):
@@ -256,7 +256,7 @@ LAMBDA = {
         ),
     ],
 )
-def test_a_config_that_names_what_is_not_flowzoos_is_refused(directory, stranger, shown):
+def test_a_config_that_names_foreign_classes_is_refused(directory, stranger, shown):
     options = json.loads((directory / "config.json").read_text())["options"]
     edit(directory / "config.json", options={**options, "base": stranger})
     with pytest.raises(ValueError, match=rf"config\.json names {shown}, which is not part of flowzoo"):
@@ -280,7 +280,7 @@ class Trap:
         return open, (str(Trap.sprung), "w")
 
 
-def test_a_pickle_in_the_place_of_the_weights_is_not_read(directory, tmp_path):
+def test_a_pickle_instead_of_the_weights_is_not_read(directory, tmp_path):
     Trap.sprung = tmp_path / "sprung"
     (directory / "model.weights.h5").write_bytes(pickle.dumps(Trap()))
     restamp(directory)
@@ -319,7 +319,7 @@ def test_metadata_may_be_missing(directory):
 # -- the bundled ones --------------------------------------------------------------------------
 @pytest.fixture
 def bundle(flow, tmp_path, monkeypatch):
-    """A zoo of one preset, in the place of the bundled one."""
+    """Replaces the bundled presets with a single one."""
     flow.save_to_preset(tmp_path / "zoo" / "realnvp_toy")
     index = {"format": 1, "presets": [describe_preset(tmp_path / "zoo" / "realnvp_toy")]}
     (tmp_path / "zoo" / "index.json").write_text(json.dumps(index))
@@ -335,7 +335,7 @@ def test_bundled_presets_are_listed_found_and_loaded_by_name(bundle):
 
 
 @pytest.mark.parametrize("name", ["config.json", "metadata.json", "model.weights.h5"])
-def test_a_bundled_preset_that_was_changed_is_found_out(bundle, name):
+def test_a_bundled_preset_that_was_changed_is_refused(bundle, name):
     path = bundle / "realnvp_toy" / name
     path.write_bytes(path.read_bytes()[:-1] + b" ")
     with pytest.raises(ValueError, match=rf"{name} is damaged: its sha256 is not the one in index\.json"):
@@ -345,7 +345,7 @@ def test_a_bundled_preset_that_was_changed_is_found_out(bundle, name):
         flowzoo.from_pretrained("realnvp_toy")
 
 
-def test_an_unknown_preset_is_told_the_nearest(bundle):
+def test_an_unknown_preset_gets_suggestions(bundle):
     with pytest.raises(ValueError, match=r"no preset 'realnvp_toi'.*Did you mean 'realnvp_toy'"):
         flowzoo.from_pretrained("realnvp_toi")
 
@@ -364,7 +364,7 @@ def test_every_bundled_preset_is_whole(name):
 
 @pytest.mark.slow
 def test_a_pretrained_flow_learns_other_rows_in_fewer_steps():
-    """Two moons that are turned, stretched and moved: 20 epochs from the preset, and from scratch."""
+    """Rotated, scaled and shifted two moons: 20 epochs from the preset and from scratch."""
     turn = 1.05 * np.array([[0.995, 0.1], [-0.1, 0.995]])
     train, test = (toy.sample("two_moons", 4000, seed=seed)[0] @ turn + 0.05 for seed in (5, 6))
 

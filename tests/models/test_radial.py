@@ -1,4 +1,4 @@
-"""Radial flows by name: they learn from data, and come back in float32."""
+"""Radial flows by name: they learn from data and invert in float32."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from flowzoo.data import toy
 
 
 @pytest.mark.parametrize("closed", ["inverse", "forward"])
-def test_fit_learns_from_data_and_float32_comes_back(closed):
+def test_fit_learns_from_data_and_float32_inverts(closed):
     x, _ = toy.sample("eight_gaussians", 4000, seed=0)
     flow = flowzoo.create_model("radial", (2,), steps=6, closed=closed)
     flow.compile(keras.optimizers.Adam(2e-2))

@@ -48,7 +48,7 @@ def test_every_column_is_transformed(permutation, rng):
     z = rng.normal(size=(1, 5))
     x = flow.decode(z).numpy()
     moved = flow.decode(z + 1e-3 * np.eye(5)).numpy()
-    # Nonlinearly: a second difference vanishes for columns that are only scaled and shifted.
+    # Nonlinearly: the second difference of a column that is only scaled and shifted is zero.
     back = flow.decode(z - 1e-3 * np.eye(5)).numpy()
     assert np.all(np.abs(moved + back - 2 * x).max(axis=0) > 0)
 
@@ -91,7 +91,7 @@ def test_two_levels_of_two_channels_keep_their_promises(context):
 @pytest.mark.parametrize(
     "options", [{"weight_norm": True, "dropout": 0.5}, {"scale_bound": 0.0}, {"activation": "gelu"}]
 )
-def test_every_option_of_the_conditioners_is_a_flow(options):
+def test_every_option_of_the_conditioners_gives_a_flow(options):
     check_inverse(make_flow("realnvp", (4,), steps=2, hidden_units=(4,), **options))
 
 
@@ -106,6 +106,6 @@ def test_every_option_of_the_conditioners_is_a_flow(options):
         ((4,), {"hidden_units": ()}, "hidden_units must hold positive widths"),
     ],
 )
-def test_what_cannot_be_built_is_refused(event, options, message):
+def test_invalid_options_are_refused(event, options, message):
     with pytest.raises(ValueError, match=message):
         flowzoo.create_model("realnvp", event, **options)

@@ -11,13 +11,13 @@ from flowzoo.models import _registry as registry
 
 @pytest.fixture
 def registered():
-    """Registers `shift_only`, and forgets it afterwards."""
+    """Registers `shift_only`, and unregisters it afterwards."""
 
     @flowzoo.register_model("shift_only", paper="Nobody: Nothing (2000)", url="https://x.org")
     def shift_only(event_shape, context_shape=None, *, scale: bool = True, depth: int = 1):
         """One ActNorm a depth.
 
-        More is not said.
+        Only the first line is the summary.
         """
         return [layers.ActNorm() for _ in range(depth)]
 
@@ -36,7 +36,7 @@ def test_patterns_are_shell_patterns():
     assert flowzoo.list_models("nothing*") == []
 
 
-def test_info_is_read_off_the_function(registered):
+def test_info_is_read_from_the_function(registered):
     info = flowzoo.model_info("shift_only")
     assert info.summary == "One ActNorm a depth."
     assert info.options == {"scale": True, "depth": 1}
@@ -45,7 +45,7 @@ def test_info_is_read_off_the_function(registered):
 
 
 @pytest.mark.parametrize("name", flowzoo.list_models())
-def test_every_model_says_what_it_is(name):
+def test_every_model_has_a_description(name):
     info = flowzoo.model_info(name)
     assert info.summary.endswith(".")
     assert info.paper
@@ -67,14 +67,14 @@ def test_options_are_written_down_with_their_defaults(registered):
     assert options["preprocessing"] == "auto"
 
 
-def test_an_unknown_name_is_told_the_nearest(registered):
+def test_an_unknown_name_gets_suggestions(registered):
     with pytest.raises(ValueError, match=r"Unknown model 'realnpv'. Did you mean 'realnvp'"):
         flowzoo.create_model("realnpv", (3,))
     with pytest.raises(ValueError, match=r"Unknown model 'zzzz'\. Known names: .*realnvp"):
         flowzoo.model_info("zzzz")
 
 
-def test_an_unknown_option_is_told_the_nearest_and_all(registered):
+def test_an_unknown_option_gets_suggestions_and_the_list(registered):
     with pytest.raises(ValueError, match=r"no option 'dept'\. Did you mean 'depth'\?.*scale, depth"):
         flowzoo.create_model("shift_only", (3,), dept=2)
 

@@ -64,7 +64,10 @@ def test_overrides_are_yaml_values_under_dotted_keys(recipe):
         ("training.ema=1.5", "'training.ema': .*less than 1; got 1.5"),
         ("training.epochs=[1", "not valid YAML"),
         ("training.noise=-1", "'training.noise': .*greater than or equal to 0; got -1"),
-        ("training.weight_decay=0.1", "'training.weight_decay': .*only optimizer: adamw.*take l2; got 0.1"),
+        (
+            "training.weight_decay=0.1",
+            "'training.weight_decay': .*needs optimizer: adamw; with others, use l2; got 0.1",
+        ),
     ],
 )
 def test_wrong_overrides_are_refused(recipe, override, message):

@@ -12,7 +12,7 @@ from flowzoo.recipes.progress import Progress
 
 
 def shown(is_terminal, monkeypatch, is_image=False):
-    """What three epochs of ten steps of 100 rows print; a step takes a second, validation ten."""
+    """The output of three epochs of ten steps of 100 rows; a step takes a second, validation ten."""
     now = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     file = io.StringIO()

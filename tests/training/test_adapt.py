@@ -1,4 +1,6 @@
-"""What flows learn from data without gradients, in one streaming pass."""
+"""adapt: what flows learn from data without gradients, in one streaming pass."""
+
+import warnings
 
 import keras
 import numpy as np
@@ -42,11 +44,11 @@ def test_actnorm_sees_standardised_data_layer_by_layer(rng):
     z = flow.encode(x).numpy()
     np.testing.assert_allclose(z.mean(0), 0.0, atol=1e-4)
     np.testing.assert_allclose(z.std(0), 1.0, atol=1e-4)
-    # The first one has nothing left to do after Standardize, the second nothing after the first.
+    # After Standardize the first one is the identity, and after the first so is the second.
     np.testing.assert_allclose(flow.transforms[1].log_scale, 0.0, atol=1e-4)
 
 
-def test_actnorm_inside_of_scales_is_set_too(rng):
+def test_actnorm_inside_scales_is_set_too(rng):
     flow = Flow(
         [MultiScale([[Squeeze(), ActNorm()], [ActNorm()]])], (4, 4, 1), preprocessing=[Dequantize(), Logit()]
     )
@@ -110,7 +112,7 @@ def test_a_failed_adapt_leaves_the_flow_as_it_was():
     np.testing.assert_array_equal(flow.preprocessing[0].mean, np.zeros(2))
 
 
-def test_max_batches_reads_no_further(rng):
+def test_max_batches_bounds_the_batches_read(rng):
     x = np.concatenate([rng.normal(0, 1, (20, 2)), np.full((20, 2), np.nan)])
     flow = Flow([], (2,), preprocessing=[Standardize()])
     flow.adapt(batches(x, 10), max_batches=2)
@@ -157,9 +159,55 @@ def test_rows_and_contexts_stay_together_in_the_sample_of_a_long_stream(rng):
     assert abs(order.mean() - 2500) < 4 * 5000 / np.sqrt(12 * 2048)
 
 
-def test_the_sample_is_no_function_of_data_that_came_from_the_commonest_seed():
+def test_the_sample_is_independent_of_data_drawn_with_seed_0():
     x = np.random.default_rng(0).random((20_000, 1)).astype("float32")
     sample = adapt._Reservoir(1000)
     sample.offer(x, None)
     rows, _ = sample.rows()
     np.testing.assert_allclose(rows.mean(), 0.5, atol=0.04)
+
+
+# -- absurd values -------------------------------------------------------------------------------
+def sensors(rng, rows=3000):
+    mixed = rng.normal(size=(rows, 3)) @ [[1.0, 0.5, 0.0], [0.0, 1.0, 0.3], [0.0, 0.0, 1.0]]
+    return mixed * [1.0, 20.0, 0.1] + [5.0, 100.0, 0.0]
+
+
+@pytest.mark.parametrize("preprocessing", ["standardize", "whiten"])
+@pytest.mark.parametrize("as_dataset", [False, True])
+def test_scales_are_those_of_the_other_rows_and_a_warning_names_them(rng, preprocessing, as_dataset):
+    x = sensors(rng)
+    spoilt = x.copy()
+    spoilt[[3, 500, 1500, 2500], 1] = 1e12
+    clean, flow = (
+        flowzoo.create_model("realnvp", (3,), preprocessing=preprocessing, dtype="float64", steps=1)
+        for _ in range(2)
+    )
+    clean.adapt(np.delete(x, [3, 500, 1500, 2500], axis=0))
+    data = tf.data.Dataset.from_tensor_slices(spoilt).batch(100) if as_dataset else spoilt
+    with pytest.warns(UserWarning, match=r"4 of 3000 rows.*first: row 3.*column 1 \(4 rows, up to"):
+        flow.adapt(data)
+    np.testing.assert_allclose(flow.log_prob(x), clean.log_prob(x), rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("jit_compile", [True, False])
+def test_rows_with_absurd_values_do_not_train(rng, jit_compile):
+    x, test, results = sensors(rng), sensors(rng, 2000), []
+    spoilt = x.copy()
+    spoilt[[3, 500, 1500, 2500], 1] = [1e12, -1e9, 1e30, 1e15]
+    for rows in (x, spoilt):
+        keras.utils.set_random_seed(0)
+        flow = flowzoo.create_model("realnvp", (3,), steps=2, hidden_units=(16,))
+        flow.compile(keras.optimizers.Adam(1e-2), jit_compile=jit_compile)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            history = flow.fit(rows, epochs=3, batch_size=200, verbose=0).history
+        results.append((history["nll"][-1], float(-np.mean(flow.log_prob(test)))))
+    np.testing.assert_allclose(results[0], results[1], rtol=0.02)
+
+
+def test_an_absurd_row_still_has_a_density_of_its_own(rng):
+    flow = flowzoo.create_model("realnvp", (3,), steps=1)
+    flow.adapt(sensors(rng))
+    row = np.array([[5.0, 1e12, 0.0]])
+    assert float(flow.score(row)["log_prob"][0]) < -1e6

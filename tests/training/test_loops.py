@@ -21,12 +21,12 @@ def make(**options):
 
 
 def fit(flow, x, **options):
-    """Three epochs of 7 batches, the last of 8 rows."""
+    """Three epochs of 7 batches, where the last batch has 8 rows."""
     return flow.fit(tf.data.Dataset.from_tensor_slices(x).batch(32), epochs=3, verbose=0, **options).history
 
 
 class Stock(flowzoo.Flow):
-    """Runs Keras's own train_function: a step that is not the library's does not go into the loop."""
+    """Runs Keras's own train_function: a custom train_step does not use the loop."""
 
     def train_step(self, data):
         return super().train_step(data)
@@ -64,7 +64,7 @@ def test_any_number_of_steps_is_the_same_training(x, steps):
     np.testing.assert_allclose(fit(chosen, x)["nll"], fit(default, x)["nll"], rtol=1e-5)
 
 
-def test_short_batches_and_short_stacks_are_not_compiled_anew(x):
+def test_short_batches_and_short_stacks_do_not_recompile(x):
     flow = make()
     flow.compile(steps_per_execution=3)
     fit(flow, x, validation_data=tf.data.Dataset.from_tensor_slices(x[:50]).batch(32))
@@ -79,7 +79,7 @@ def test_evaluate_is_the_mean_of_the_densities(x):
     np.testing.assert_allclose(got, -np.mean(flow.log_prob(x)), rtol=1e-6)
 
 
-def test_validation_in_batches_of_another_size_leaves_the_training_alone(x, monkeypatch):
+def test_validation_in_batches_of_another_size_does_not_change_training(x, monkeypatch):
     monkeypatch.setattr(loops, "_STACK_BYTES", 2 * 4 * 3 * 32)  # 2 batches of 32 rows, 8 of 8
     flow = make()
     history = flow.fit(
@@ -89,7 +89,7 @@ def test_validation_in_batches_of_another_size_leaves_the_training_alone(x, monk
     np.testing.assert_allclose(history["val_nll"][-1], -np.mean(flow.log_prob(x[:50])), rtol=1e-5)
 
 
-def test_batch_callbacks_are_called_once_a_loop(x):
+def test_batch_callbacks_are_called_once_per_loop(x):
     seen = []
     flow = make()
     flow.compile(steps_per_execution=3)

@@ -1,4 +1,4 @@
-"""Keras's verbs on a flow: compile, fit, evaluate, predict, callbacks, saving in mid-training."""
+"""Keras's methods of a flow: compile, fit, evaluate, predict, callbacks, saving during training."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ from flowzoo.testing import perturb
 
 
 def make(context=None, event=(2,), **options):
-    """A flow of one coupling, compiled to run eagerly, which is quickest for a few small steps."""
+    """A flow of one coupling, compiled to run eagerly, which is fastest for a few small steps."""
     keras.utils.set_random_seed(0)
     layers = [ActNorm(), AffineCoupling(MLP((4,)))]
     flow = Flow(layers, event, context, preprocessing=[Standardize()])
@@ -105,7 +105,7 @@ def test_fit_needs_no_compile_and_no_adapt(x):
     assert list(history.history) == ["loss", "nll"]
 
 
-def test_the_loss_for_vectors_is_nats_a_row(x):
+def test_the_loss_for_vectors_is_nats_per_row(x):
     history = make().fit(x, verbose=0).history
     assert history["loss"] == pytest.approx(history["nll"])
 
@@ -148,7 +148,7 @@ def test_fit_takes_an_endless_dataset_with_its_number_of_steps(x):
     assert int(flow.optimizer.iterations.numpy()) == 6
 
 
-def test_counts_of_steps_are_kept_by_compiled_loops(x):
+def test_compiled_loops_keep_the_requested_numbers_of_steps(x):
     """An execution has many steps, and Keras counts executions."""
     flow = make()
     flow.compile(keras.optimizers.Adam(1e-3))
@@ -161,13 +161,13 @@ def test_counts_of_steps_are_kept_by_compiled_loops(x):
     assert flow.steps_per_execution == 3
 
 
-def test_all_rows_are_checked_that_later_epochs_come_to(x):
+def test_rows_of_later_epochs_are_checked_too(x):
     x[40, 1] = np.nan
     with pytest.raises(ValueError, match="x holds NaN or infinity in 1 of 64 rows"):
         make().fit(batches(x, size=16), steps_per_epoch=1, epochs=4, verbose=0)
 
 
-def test_a_last_batch_of_another_size_is_welcome(x):
+def test_a_last_batch_of_another_size_is_accepted(x):
     flow = make()
     flow.compile(jit_compile=False)
     history = flow.fit(batches(x, size=20), verbose=0, validation_data=batches(x, size=50)).history

@@ -110,7 +110,7 @@ def test_mistakes_are_refused():
         make(objective="maximum_likelihod")
     with pytest.raises(ValueError, match=r"must be a name or a flowzoo\.training\.Objective; got int"):
         make(objective=3)
-    with pytest.raises(ValueError, match=r"give MaximumLikelihood\(noise=\.\.\.\), not both"):
+    with pytest.raises(ValueError, match=r"pass objective=MaximumLikelihood\(noise=\.\.\.\)"):
         make(objective=MaximumLikelihood(), noise=0.1)
     with pytest.raises(ValueError, match="noise must be >= 0"):
         MaximumLikelihood(noise=-1.0)

@@ -23,7 +23,7 @@ IMAGES = {
 
 
 def moved(flow, scale=0.1):
-    """The flow away from the identity, where every layer has something to do."""
+    """The flow with random weights, so that no layer is the identity."""
     rng = np.random.default_rng(0)
     for weight in flow.trainable_variables:
         weight.assign_add(scale * rng.standard_normal(weight.shape))
@@ -31,7 +31,7 @@ def moved(flow, scale=0.1):
 
 
 def gradients(flow, x, context, jit_compile, memory_efficient):
-    """Mean log-density, and its gradients in the weights, the rows and the context."""
+    """Mean log-density, and its gradients by the weights, the rows and the context."""
     flow.memory_efficient = memory_efficient
     variables = [weight.value for weight in flow.trainable_variables]
     inputs = [x] if context is None else [x, context]
@@ -81,7 +81,7 @@ def test_scales_for_images(name, context_shape):
         np.testing.assert_allclose(got, want, atol=1e-8)
 
 
-def test_nothing_is_kept_but_the_latents(monkeypatch):
+def test_only_the_latents_are_stored(monkeypatch):
     """Every layer but the first runs backwards once, and no layer's input is kept."""
     flow = moved(create_model("realnvp", (4,), steps=3, actnorm=False, hidden_units=(8,)))
     made = []
@@ -97,7 +97,7 @@ def test_nothing_is_kept_but_the_latents(monkeypatch):
     assert len(made) == 3 + 2 * 3 - 1
 
 
-def test_fit_is_the_same_fit():
+def test_fit_gives_the_same_losses():
     x = np.random.default_rng(0).standard_normal((256, 4)).astype("float32")
     losses = []
     for memory_efficient in (False, True):

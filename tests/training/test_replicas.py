@@ -1,4 +1,4 @@
-"""Several devices in one process, several processes on one machine: all train as a single device does."""
+"""Several devices in one process and several processes on one machine train as a single device does."""
 
 import contextlib
 import inspect
@@ -45,7 +45,7 @@ def test_a_strategy_of_one_device_changes_nothing(rng):
 # -- two devices -----------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def two_devices():
-    """What tests/two_devices.py found: TensorFlow's devices are chosen once, before its first op."""
+    """Results of tests/two_devices.py, a process of its own: devices are set before TensorFlow's first op."""
     command = [sys.executable, HERE / "two_devices.py"]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -74,7 +74,7 @@ def test_networks_in_bfloat16(two_devices):
 
 
 @pytest.mark.slow
-def test_two_devices_drop_other_units(two_devices):
+def test_two_devices_drop_different_units(two_devices):
     assert np.isfinite(two_devices["dropped"]["loss"]).all()
     for first, second in two_devices["dropped"]["seeds"]:
         assert first != second
@@ -86,16 +86,16 @@ def test_a_flow_of_two_devices_is_used_as_any_other(two_devices):
 
 
 @pytest.mark.slow
-def test_what_is_made_outside_of_the_scope_is_told(two_devices):
+def test_an_optimizer_or_a_step_that_cannot_work_is_refused(two_devices):
     optimizer, step = two_devices["messages"]
-    assert "its optimizer was not: make the optimizer under" in optimizer
+    assert "its optimizer was not: make the optimizer" in optimizer
     assert "Own has its own train_step" in step
 
 
 # -- two workers -----------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def two_workers(tmp_path_factory):
-    """The directories of two workers and of a single process, and what each worker printed."""
+    """The directories of two workers and of a single process, and the output of each worker."""
     directories = [tmp_path_factory.mktemp(name) for name in ("first", "second", "single")]
     with socket.socket() as one, socket.socket() as other:
         for each in (one, other):
@@ -165,21 +165,21 @@ def test_each_row_is_seen_once_an_epoch(two_workers):
 
 
 @pytest.mark.slow
-def test_workers_that_differ_are_told_so(two_workers):
+def test_workers_that_differ_are_refused(two_workers):
     for rows, weights, _ in two_workers[1]:
         assert "do not see the same rows" in rows
         assert "do not hold the same weights" in weights
 
 
-# -- what of this Keras will do itself one day -------------------------------------------------
+# -- workarounds for Keras ---------------------------------------------------------------------
 @pytest.mark.slow
 def test_keras_own_fit_still_fails_with_several_workers(two_workers):
-    """keras#20585. If this fails, see whether `ReplicaLoop` and `LikelihoodModel._strategy` can go."""
+    """keras#20585. If this fails, see whether `ReplicaLoop` and `DensitySteps._strategy` can go."""
     for *_, stock in two_workers[1]:
         assert "PerReplica" in stock
 
 
-def test_keras_optimizers_still_sum_gradients_whether_wanted_or_not():
+def test_keras_optimizers_still_always_sum_gradients():
     """keras#19308. If this fails, `replicas.summed_already` can go."""
     apply = inspect.signature(keras.optimizers.Optimizer.apply_gradients)
     assert list(apply.parameters) == ["self", "grads_and_vars"]

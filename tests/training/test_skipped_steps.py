@@ -21,14 +21,14 @@ def make(jit_compile=True):
 
 
 def with_bad_batch(x, at=1):
-    """Three batches; a row of the bad one is so large that its density is infinite."""
+    """Three batches; one has a row so large that its density is infinite."""
     x = x.copy()
     x[32 * at] = 3e38
     return tf.data.Dataset.from_tensor_slices(x).batch(32)
 
 
 @pytest.mark.parametrize("jit_compile", [True, False])
-def test_a_bad_step_is_left_out_as_if_the_batch_were_not_there(x, jit_compile):
+def test_a_bad_step_is_skipped_as_if_the_batch_did_not_exist(x, jit_compile):
     flow, expected = make(jit_compile), make(jit_compile)
     for each in (flow, expected):
         each.adapt(x)
@@ -42,7 +42,7 @@ def test_a_bad_step_is_left_out_as_if_the_batch_were_not_there(x, jit_compile):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-def test_a_good_training_says_nothing(x, recwarn):
+def test_a_good_training_does_not_warn(x, recwarn):
     history = make().fit(x, verbose=0).history
     assert "skipped_steps" not in history
     assert not [warning for warning in recwarn if "not finite" in str(warning.message)]
@@ -59,7 +59,7 @@ def test_too_many_in_a_row_stop_the_training_with_the_last_good_weights(x):
         np.testing.assert_array_equal(variable, expected)
 
 
-def test_counting_starts_anew_with_each_fit(x):
+def test_counting_restarts_with_each_fit(x):
     flow = make()
     flow.adapt(x)
     for _ in range(2):

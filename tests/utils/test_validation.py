@@ -31,7 +31,7 @@ def test_wrong_rows_are_refused(value, message):
         validation.as_rows(value, (2,), "float32", "x")
 
 
-def test_a_missing_channel_axis_is_told_the_way_out():
+def test_a_missing_channel_axis_is_reported_with_the_fix():
     with pytest.raises(ValueError, match=r"The channel axis is missing: pass x\[\.\.\., None\]"):
         validation.as_rows(np.ones((3, 4, 4)), (4, 4, 1), "float32", "x")
 
@@ -48,7 +48,7 @@ def test_shapes_unknown_in_a_trace_are_checked_when_they_run():
         rows(tf.ones([3, 3]))
 
 
-def test_one_context_counts_for_every_row():
+def test_one_context_applies_to_every_row():
     context = validation.as_context([1.0, 2.0, 3.0], (3,), 4, "float32")
     np.testing.assert_array_equal(context, np.tile([1.0, 2.0, 3.0], (4, 1)))
 
@@ -73,7 +73,7 @@ def test_wrong_contexts_are_refused(context, shape, message):
         validation.as_context(context, shape, 4, "float32")
 
 
-def test_finite_rows_pass_and_no_rows_do_too():
+def test_finite_rows_and_empty_data_pass():
     validation.check_finite(np.ones((3, 2)), "x")
     validation.check_finite(np.ones((0, 2)), "x")
     validation.check_finite(np.ones((0, 4, 4, 1)), "x")
@@ -85,3 +85,28 @@ def test_bad_rows_are_counted_and_located():
     message = r"x holds NaN or infinity in 3 of 5 rows \(first: row 1\); by column: 3 \(2\), 1 \(1\)"
     with pytest.raises(ValueError, match=message):
         validation.check_finite(rows, "x")
+
+
+def test_masked_entries_are_refused_rather_than_used():
+    masked = np.ma.masked_values([[1.0, 2.0], [-999.0, 4.0]], -999.0)
+    with pytest.raises(ValueError, match=r"x is a masked array with 1 masked entries.*filled\(numpy\.nan\)"):
+        validation.as_rows(masked, (2,), "float32", "x")
+    validation.as_rows(np.ma.masked_array([[1.0, 2.0]]), (2,), "float32", "x")
+
+
+def test_as_many_numbers_as_rows_and_context_entries_are_ambiguous():
+    with pytest.raises(ValueError, match=r"context has shape \(3,\): one context of size 3.*context\[None\]"):
+        validation.as_context(np.arange(3.0), (3,), 3, "float32")
+    assert validation.as_context(np.ones((1, 3)), (3,), 3, "float32").shape == (3, 3)
+    assert validation.as_context(np.ones(3), (3,), 4, "float32").shape == (4, 3)
+
+
+def test_a_long_context_is_refused_before_it_is_repeated():
+    with pytest.raises(ValueError, match=r"context must have shape \(N, 2\); got \(N, 100000\)"):
+        validation.as_context(np.ones(100_000), (2,), 100_000, "float32")
+
+
+@pytest.mark.parametrize("temperature", [np.nan, np.inf, -1.0, [1.0, -0.5, 1.0]])
+def test_temperatures_are_finite_and_not_negative(temperature):
+    with pytest.raises(ValueError, match="temperature must be finite and >= 0; got"):
+        validation.check_temperature(validation.as_numbers(temperature, 3, "temperature"))

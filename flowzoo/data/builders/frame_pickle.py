@@ -1,8 +1,8 @@
-"""A pickled pandas DataFrame of numbers as NumPy columns, without pandas and without running its code.
+"""Reader of a pickled pandas DataFrame of numbers, without pandas and without running code from the file.
 
-GAS comes as a pickle that an old pandas wrote. pandas 2 does not read it (gpapamak/maf#13), and a pickle
-may run whatever code it names. So this reader takes apart the one layout that pandas 0.14 to 1.2 wrote:
-NumPy's arrays are rebuilt, pandas' classes become shells that keep their state, and all else is refused.
+GAS is distributed as a pickle of an old pandas. pandas 2 cannot read it (gpapamak/maf#13), and a pickle may
+run arbitrary code. This reader therefore accepts only the layout that pandas 0.14 to 1.2 wrote. It rebuilds
+NumPy arrays, replaces pandas classes by shells that keep their state, and refuses everything else.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-# As NumPy 1 and both Pythons called them.
+# Their names in NumPy 1, Python 2 and Python 3.
 _NUMPY_AND_BUILTINS = {
     ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
     ("numpy", "ndarray"): np.ndarray,
@@ -27,17 +27,17 @@ def read_frame(path: Path) -> dict[str, np.ndarray]:
     """The columns of a pickled DataFrame, in its order.
 
     Args:
-        path: A pickle that pandas 0.14 to 1.2 wrote; all columns hold numbers.
+        path: A pickle written by pandas 0.14 to 1.2; all columns hold numbers.
 
     Returns:
-        Name to values, `[rows]`.
+        Mapping from the name of a column to its values, `[rows]`.
 
     Raises:
         ValueError: If the file is anything else.
     """
     try:
         with open(path, "rb") as file:
-            # Python 2 wrote bytes where Python 3 writes text; Latin-1 keeps each of them.
+            # Python 2 wrote bytes where Python 3 writes text; Latin-1 keeps every byte.
             frame = _Unpickler(file, encoding="latin1").load()
         state = frame.state
         manager = state["_data"] if isinstance(state, dict) else state
@@ -50,13 +50,13 @@ def read_frame(path: Path) -> dict[str, np.ndarray]:
         return {str(name): columns[str(name)] for name in names}
     except (pickle.UnpicklingError, AttributeError, EOFError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"{path} is not a DataFrame of numbers as pandas 0.14 to 1.2 pickled it "
+            f"{path} is not a DataFrame of numbers pickled by pandas 0.14 to 1.2 "
             f"({type(error).__name__}: {error})."
         ) from error
 
 
 class _Shell:
-    """Stands for a class of pandas: does nothing but keep its state."""
+    """Replaces a pandas class; it only keeps its state."""
 
     state: Any = None
 
@@ -65,7 +65,7 @@ class _Shell:
 
 
 def _values_of_index(cls: type, attributes: dict[str, Any]) -> Any:
-    """What an Index is good for here; one of row numbers has no data."""
+    """The values of an Index; None for an Index of row numbers, which stores none."""
     return attributes.get("data")
 
 
@@ -75,4 +75,4 @@ class _Unpickler(pickle.Unpickler):
             return _NUMPY_AND_BUILTINS[module, name]
         if module.split(".")[0] == "pandas":
             return _values_of_index if name == "_new_Index" else _Shell
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which is no part of such a file")
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which such a file does not contain")

@@ -1,9 +1,9 @@
-"""TensorFlow Datasets builders of POWER, GAS, HEPMASS, MINIBOONE and BSDS300.
+"""TensorFlow Datasets builders for POWER, GAS, HEPMASS, MINIBOONE and BSDS300.
 
 All five come in one archive (G. Papamakarios, Preprocessed datasets for MAF experiments, 2018,
-https://zenodo.org/records/1161203). Zenodo publishes its MD5, which is checked before a byte of it is
-read. Its SHA-256, which TensorFlow Datasets' checksum files want, is not known to us; TensorFlow Datasets
-writes it to the prepared data's `dataset_info.json`.
+https://zenodo.org/records/1161203). Zenodo publishes its MD5, which is checked before the archive is
+opened. The checksum files of TensorFlow Datasets need a SHA-256, which we do not know; TensorFlow Datasets
+writes it to the `dataset_info.json` of the prepared data.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from flowzoo.data.prepared import WrongDataError
 
 @dataclass(frozen=True)
 class Archive:
-    """Where a .tar.gz is, and what it must be.
+    """Address and checksum of a .tar.gz file.
 
     Attributes:
-        url: Where it is fetched from.
-        md5: Of the whole file, hexadecimal.
+        url: Address of the file.
+        md5: MD5 of the whole file, hexadecimal.
     """
 
     url: str
@@ -45,8 +45,8 @@ class Benchmark:
 
     Attributes:
         info: Its entry in the catalog; the preprocessed rows must have its shape and its splits.
-        members: The files in the archive that it needs.
-        preprocess: Makes the splits from a folder that holds those files, without their "data/".
+        members: Files that it needs from the archive, without the leading "data/".
+        preprocess: Makes the splits from a folder that holds these files.
     """
 
     info: DatasetInfo
@@ -54,7 +54,7 @@ class Benchmark:
     preprocess: Callable[[Path], maf_preprocessing.Splits]
 
 
-# The MD5 is Zenodo's, as two public programs that fetch the file state it.
+# Zenodo's MD5, as stated by two public programs that download the file.
 ARCHIVE = Archive("https://zenodo.org/records/1161203/files/data.tar.gz", "9b9c9b0375315ad270eba4ce80c093ab")
 
 _MEMBERS = {
@@ -71,12 +71,12 @@ BENCHMARKS = {
 
 
 class MafBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """Fetches the archive, checks it, preprocesses one benchmark; rows keep the paper's order.
+    """Downloads and checks the archive and preprocesses one benchmark; rows keep the paper's order.
 
     Args:
-        benchmark: Which one.
-        data_dir: Where prepared data lie; None is the usual place.
-        archive: What holds the raw files.
+        benchmark: The benchmark.
+        data_dir: Directory of prepared data; None for the default of TensorFlow Datasets.
+        archive: The archive that holds the raw files.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -122,7 +122,7 @@ def _check_md5(path: Path, wanted: str) -> None:
 
 
 def _extract(path: Path, members: tuple[str, ...], folder: Path) -> None:
-    """Only these files: the archive holds MNIST and CIFAR-10 as well."""
+    """Extracts only these files; the archive also holds MNIST and CIFAR-10."""
     wanted = {f"data/{member}": folder / member for member in members}
     with tarfile.open(path) as archive:
         for entry in archive:
@@ -142,6 +142,6 @@ def _check_splits(info: DatasetInfo, splits: maf_preprocessing.Splits) -> None:
     wanted = {split: (rows, *info.event_shape) for split, rows in info.splits.items()}
     if found != wanted:
         raise WrongDataError(
-            f"{info.name} comes out as {found}; published are {wanted}. Figures on these rows could not be "
-            "compared with others', so they are not kept."
+            f"{info.name} has splits of the shapes {found}; the published ones have {wanted}. Results on "
+            "these rows would not be comparable, so the rows are not kept."
         )

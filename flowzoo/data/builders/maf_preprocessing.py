@@ -1,11 +1,12 @@
-"""From the raw files of the MAF benchmarks to their train, validation and test rows, in NumPy.
+"""Preprocessing of the MAF benchmarks in NumPy, from the raw files to train, validation and test rows.
 
 The steps are those of Papamakarios, Pavlakou and Murray, Masked Autoregressive Flow for Density Estimation
-(2017, https://arxiv.org/abs/1705.07057), supplement, as its code does them (github.com/gpapamak/maf,
-`datasets/`), on the files of https://zenodo.org/records/1161203. They are kept to the letter, oddities too,
-since published figures hang on them: GAS is standardised by the moments of all rows, the test rows among
-them, HEPMASS by those of train and validation, both with the n - 1 variance; POWER and MINIBOONE by those of
-train and validation with the n variance; BSDS300 is left as it is.
+(2017, https://arxiv.org/abs/1705.07057), supplement, as implemented in their code (github.com/gpapamak/maf,
+`datasets/`). They start from the files of https://zenodo.org/records/1161203. They are reproduced exactly,
+oddities included, because published figures depend on them. GAS is standardised with the moments of all
+rows, test rows included; HEPMASS with those of train and validation. Both use the n - 1 variance. POWER and
+MINIBOONE are standardised with the moments of train and validation and the n variance. BSDS300 is left as it
+is.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ def power(folder: Path) -> Splits:
     """A household's electric power, 6 columns: active power, voltage, three meters, minute of the day.
 
     Rows are shuffled, reactive power and current are dropped, and uniform noise as wide as a column's
-    rounding is added to all columns but the time. One generator makes the order of the rows and then, in
-    this order, the noise of the voltage, of the active power and of the meters.
+    rounding is added to all columns but the time. One generator draws first the order of the rows, then the
+    noise of the voltage, of the active power and of the meters.
     """
     data = np.load(folder / "power/data.npy", allow_pickle=False)
     rng = np.random.RandomState(42)
@@ -42,8 +43,8 @@ def power(folder: Path) -> Splits:
 def gas(folder: Path) -> Splits:
     """Chemical sensors in ethylene and carbon monoxide, 8 columns.
 
-    Time and the two concentrations are dropped. Then, as long as some sensor's correlation with another is
-    above 0.98, the first such sensor is dropped.
+    Time and the two concentrations are dropped. Then, while a sensor's correlation with another one exceeds
+    0.98, the first such sensor is dropped.
     """
     frame = read_frame(folder / "gas/ethylene_CO.pickle")
     sensors = [np.asarray(v, np.float64) for n, v in frame.items() if n not in ("Meth", "Eth", "Time")]
@@ -56,9 +57,10 @@ def gas(folder: Path) -> Splits:
 def hepmass(folder: Path) -> Splits:
     """Simulated collisions that make a particle of mass 1000, 21 columns.
 
-    Background rows (label 0) are dropped, and so are the label, the last column of the test file, which the
-    training file does not have, and each column whose smallest value occurs more than five times in train and
-    validation. (The code calls that count the largest one; it is the smallest value's.)
+    Background rows (label 0) and the label are dropped. The last column of the test file is dropped too,
+    since the training file does not have it. So is each column whose smallest value occurs more than five
+    times in train and validation. (The original code calls this count the largest one, but it is the count of
+    the smallest value.)
     """
     train = _signal(folder / "hepmass/1000_train.csv")
     test = _signal(folder / "hepmass/1000_test.csv")[:, :-1]
@@ -73,8 +75,8 @@ def hepmass(folder: Path) -> Splits:
 def miniboone(folder: Path) -> Splits:
     """Electron and muon neutrinos, 43 columns.
 
-    The archive's file lacks already the original's outliers (first value below -100) and the columns whose
-    smallest value recurs.
+    The archive's file no longer contains the outliers (first value below -100) and the columns whose smallest
+    value recurs.
     """
     return _standardised(_cut(np.load(folder / "miniboone/data.npy", allow_pickle=False)))
 
@@ -82,15 +84,15 @@ def miniboone(folder: Path) -> Splits:
 def bsds300(folder: Path) -> Splits:
     """Patches of 8 x 8 grey pixels of photographs, 63 columns.
 
-    The archive's file holds the splits as they are used: dequantised, scaled to 0..1, each patch's mean
-    taken off, and then the last pixel dropped, since it follows from the others.
+    The archive's file holds the final splits: dequantised, scaled to 0..1, with each patch's mean subtracted
+    and the last pixel dropped, since it follows from the others.
     """
     with h5py.File(folder / "BSDS300/BSDS300.hdf5", "r") as file:
         return {split: file[split][:] for split in ("train", "validation", "test")}
 
 
 def _signal(path: Path) -> np.ndarray:
-    """The rows with label 1, without the label; as many columns as the header names."""
+    """The rows with label 1, without the label. Columns that the header does not name are left out."""
     with open(path) as file:
         columns = len(file.readline().split(","))
     options = pacsv.ReadOptions(skip_rows=1, autogenerate_column_names=True)
@@ -100,20 +102,20 @@ def _signal(path: Path) -> np.ndarray:
 
 
 def _cut(data: np.ndarray) -> Splits:
-    """The last tenth is test, the last tenth of the rest validation."""
+    """Splits off the last tenth as test, then the last tenth of the rest as validation."""
     rest, test = _without_tail(data)
     train, validation = _without_tail(rest)
     return {"train": train, "validation": validation, "test": test}
 
 
 def _without_tail(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All but the last tenth, rounded down, and that tenth."""
+    """The rows without the last tenth (rounded down), and that tenth."""
     start = len(data) - int(0.1 * len(data))
     return data[:start], data[start:]
 
 
 def _standardised(splits: Splits) -> Splits:
-    """Moments 0 and 1 over train and validation together."""
+    """Standardises to mean 0 and variance 1 over train and validation together."""
     both = np.concatenate([splits["train"], splits["validation"]])
     mean, std = both.mean(0), both.std(0)
     return {split: (rows - mean) / std for split, rows in splits.items()}

@@ -1,1 +1,1 @@
-"""The catalog's data sets, one module for each family; importing a module registers its sets."""
+"""The catalog's data sets, one module for each family; importing a module registers its data sets."""

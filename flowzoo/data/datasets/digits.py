@@ -1,4 +1,4 @@
-"""scikit-learn's bundled handwritten digits, 8 x 8 in 17 greys: images without a network."""
+"""scikit-learn's handwritten digits, 8 x 8 with 17 grey levels: images that need no download."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SPLITS = {"train": 1437, "validation": 180, "test": 180}
     )
 )
 def open_digits(request: OpenRequest) -> Source:
-    """Reads the test part of UCI's "optical recognition of handwritten digits"."""
+    """Reads the test set of UCI's "optical recognition of handwritten digits"."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)

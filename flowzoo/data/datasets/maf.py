@@ -9,7 +9,7 @@ from typing import Any
 from flowzoo.data.catalog import DatasetInfo, register_dataset
 from flowzoo.data.prepared import open_tfds
 
-_PREPROCESSED = " Preprocessed as by Papamakarios et al. (2017), so that test log-likelihoods compare; "
+_PREPROCESSED = " Preprocessed as in Papamakarios et al. (2017), for comparable test log-likelihoods; "
 _STANDARDISED = _PREPROCESSED + "standardised."
 _UCI = "CC BY 4.0 (UCI Machine Learning Repository)"
 _SOURCE = "https://zenodo.org/records/1161203"
@@ -36,7 +36,7 @@ def _register(name: str, summary: str, columns: int, splits: tuple[int, int, int
     register_dataset(info)(partial(open_tfds, make_builder=partial(_builder, name), feature="x"))
 
 
-# Columns and rows of each split: the supplement of the MAF paper.
+# Columns and rows of each split are those in the supplement of the MAF paper.
 _register(
     "power",
     "A household's electric power by the minute." + _STANDARDISED,
@@ -67,7 +67,7 @@ _register(
 )
 _register(
     "bsds300",
-    "Patches of 8 x 8 grey pixels of photographs, less their mean and the last pixel."
+    "Patches of 8 x 8 grey pixels of photographs, without their mean and the last pixel."
     + _PREPROCESSED
     + "not standardised.",
     63,

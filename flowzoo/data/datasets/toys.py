@@ -18,7 +18,7 @@ _SUMMARIES = {
 
 
 def open_toy(request: OpenRequest) -> Source:
-    """Draws the rows of a toy density; each split has a seed of its own."""
+    """Draws the rows of a toy density; each split has its own seed."""
 
     def load_part(part: str) -> Part:
         seed = list(SPLITS).index(part)

@@ -1,4 +1,4 @@
-"""Readers of users' files, one module for each family of formats; a reader gives a `Source`."""
+"""Readers of users' files, one module for each family of formats; a reader returns a `Source`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flowzoo.data.source import Source
 
 Reader = Callable[[Path, Columns, "bool | str"], Source]
 
-# The end of a file's name, the format, its module, and the module's reader.
+# Pattern of the extension, name of the format, its module, and the module's reader.
 _FORMATS = (
     (r"\.npy", "npy", "arrays", "read_npy"),
     (r"\.npz", "npz", "arrays", "read_npz"),
@@ -24,7 +24,7 @@ EXTENSIONS = (".npy", ".npz", ".csv", ".csv.gz", ".parquet", ".tfrecord", ".tfre
 
 
 def format_of(path: str) -> str | None:
-    """The format that a path's ending means; None if none of ours."""
+    """The format that a path's extension stands for; None if it is not supported."""
     for pattern, name, _, _ in _FORMATS:
         if re.search(pattern + "$", path.lower()):
             return name
@@ -32,10 +32,10 @@ def format_of(path: str) -> str | None:
 
 
 def reader_of(path: Path) -> Reader:
-    """The function that reads a file; its module (pyarrow, TensorFlow) is imported now.
+    """The function that reads a file; imports its module, which imports pyarrow or TensorFlow.
 
     Raises:
-        ValueError: If the ending is none of ours.
+        ValueError: If the extension is not supported.
     """
     for _, name, module, reader in _FORMATS:
         if format_of(path.name) == name:

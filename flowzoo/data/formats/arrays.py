@@ -1,4 +1,4 @@
-"""NumPy files, chunk by chunk: .npy through a memory map, .npz out of its zip archive."""
+"""Readers of NumPy files in chunks: .npy through a memory map, .npz from its zip archive."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LABEL_KEYS = ("y", "Y", "label", "labels")
 
 
 def read_npy(path: Path, columns: Columns, labels: bool | str) -> Source:
-    """A .npy file: `[rows, columns]`, `[rows]`, or images `[rows, height, width, channels]`.
+    """Reads a .npy file: `[rows, columns]`, `[rows]`, or images `[rows, height, width, channels]`.
 
     Columns are named by their position, "0" to "D-1".
 
@@ -30,10 +30,10 @@ def read_npy(path: Path, columns: Columns, labels: bool | str) -> Source:
         labels: Must be False: a .npy file holds one array.
 
     Returns:
-        The source, which maps the file anew for each chunk.
+        The source, which maps the file again for each chunk.
 
     Raises:
-        ValueError: If the file holds anything else, or no such columns.
+        ValueError: If the file holds anything else, or lacks a column.
     """
     if labels is not False:
         raise ValueError(
@@ -44,7 +44,7 @@ def read_npy(path: Path, columns: Columns, labels: bool | str) -> Source:
     names, chosen = _layout(array, columns, str(path))
     dtype, rows = _row_dtype(array), len(array)
     event_shape = (len(chosen),) if array.ndim < 4 else array.shape[1:]
-    del array  # A mapped page counts as memory in use until its map is gone.
+    del array  # Mapped pages count as memory in use until the map is deleted.
 
     def chunks(rng: np.random.Generator | None) -> Iterator[Chunk]:
         for start, stop in blocks(rows, source.chunk_rows, rng):
@@ -55,23 +55,23 @@ def read_npy(path: Path, columns: Columns, labels: bool | str) -> Source:
 
 
 def read_npz(path: Path, columns: Columns, labels: bool | str) -> Source:
-    """A .npz archive: its only array, or the one called "X" or "x".
+    """Reads a .npz archive: its only array, or the one called "X" or "x".
 
     Args:
         path: The file.
         columns: Columns to keep, as in a .npy file; or the key of the array to read.
         labels: True takes the array called "y" (or "Y", "label", "labels") as labels; a string
-            names their array.
+            names another array.
 
     Returns:
-        The source, which reads the archive again for each pass. It holds the labels in memory, and an
-        array that was saved column by column (in Fortran's order).
+        The source, which reads the archive again for each pass. It keeps the labels in memory, and also
+        an array that was saved in Fortran order.
 
     Raises:
-        ValueError: If there is no such array, or it has no rows of numbers.
+        ValueError: If there is no such array, or it does not hold rows of numbers.
     """
     y = None
-    if isinstance(columns, list | tuple) and len(columns) == 1:  # As the command line gives a key.
+    if isinstance(columns, list | tuple) and len(columns) == 1:  # The command line passes a key this way.
         (columns,) = columns
     with _opened(path) as archive:
         key = _data_key(archive.files, columns, str(path))
@@ -84,7 +84,7 @@ def read_npz(path: Path, columns: Columns, labels: bool | str) -> Source:
         columns = None
     names, chosen = _layout(x, columns, f"{path}, array {key!r}")
     if y is not None and y.shape != (len(x),):
-        raise ValueError(f"{path}: {len(x)} rows but labels of shape {y.shape}; one a row is wanted.")
+        raise ValueError(f"{path} holds {len(x)} rows but labels of shape {y.shape}; expected one per row.")
     row_dtype, kept = _row_dtype(x), tuple(names[i] for i in chosen)
     if by_columns:
         return array_source(_cast(x, chosen, row_dtype), y, kept)
@@ -104,7 +104,7 @@ def read_npz(path: Path, columns: Columns, labels: bool | str) -> Source:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
-    """An archive; errors name it."""
+    """Opens an archive; errors name the file."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             yield archive
@@ -119,7 +119,7 @@ def _member(archive: np.lib.npyio.NpzFile, key: str) -> IO[bytes]:
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, whether the columns come first, and dtype; the file stands at the first value then."""
+    """Reads shape, whether the array is in Fortran order, and dtype; leaves the file at the first value."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, by_columns, dtype = read(file)
@@ -137,33 +137,33 @@ def _map(path: Path) -> np.ndarray:
 
 
 def _without_pickle(path: Path, error: ValueError) -> ValueError:
-    """NumPy's own words for an object array do not tell a user what to do."""
+    """Replaces NumPy's error for an object array, which does not say what to do."""
     if "pickle" not in str(error).lower() and "python object" not in str(error).lower():
         return error if str(path) in str(error) else ValueError(f"{path}: {error}")
     return ValueError(
-        f"{path} holds Python objects, or is no NumPy file. Reading it would run code from the "
+        f"{path} holds Python objects, or is not a NumPy file. Reading it could run code from the "
         "file, so it is refused. Save plain numbers: "
         "np.save(path, np.asarray(rows, dtype=np.float32))."
     )
 
 
 def _layout(array: np.ndarray, columns: Columns, name: str) -> tuple[list[str], list[int]]:
-    """Checks that an array holds rows; gives the names of its columns and the chosen ones."""
+    """Checks that an array holds rows; returns the names of its columns and the chosen positions."""
     if array.dtype.kind not in "fiub":
         raise ValueError(
-            f"{name} has the type {array.dtype}; rows of real numbers are wanted "
-            "(np.asarray(rows, dtype=np.float32))."
+            f"{name} has the type {array.dtype}; expected real numbers. "
+            "Save np.asarray(rows, dtype=np.float32)."
         )
     if array.ndim not in (1, 2, 4):
         raise ValueError(
-            f"{name} has the shape {array.shape}; rows are wanted: [rows, columns], or images "
+            f"{name} has the shape {array.shape}; expected rows [rows, columns] or images "
             "[rows, height, width, channels] (grey images need a channel axis: images[..., None])."
         )
     if array.ndim == 4:
         if columns is not None:
             raise ValueError(
                 Message(
-                    "{name} holds images {shape}; {columns} is for tables.",
+                    "{name} holds images of shape {shape}; {columns} is for tables.",
                     name=name,
                     shape=array.shape[1:],
                     columns=Argument("columns"),
@@ -179,12 +179,12 @@ def _row_dtype(array: np.ndarray) -> np.dtype:
 
 
 def _cast(block: np.ndarray, chosen: Sequence[int], dtype: np.dtype) -> np.ndarray:
-    """A copy in memory of the chosen columns."""
+    """Copies the chosen columns into memory."""
     if block.ndim == 1:
         block = block[:, None]
     if block.ndim == 2 and list(chosen) != list(range(block.shape[1])):
         block = block[:, chosen]
-    # What float32 cannot hold becomes infinite, and is then refused by name.
+    # Numbers too large for float32 become infinite; a later check refuses them and names the column.
     with np.errstate(over="ignore"):
         return np.array(block, dtype=dtype, order="C")
 
@@ -198,7 +198,8 @@ def _data_key(keys: Sequence[str], columns: Columns, name: str) -> str:
         return (named or rest)[0]
     raise ValueError(
         Message(
-            "{name} holds the arrays {keys}; none is called 'X' or 'x'. Name the one to read: {columns}.",
+            "{name} has no array called 'X' or 'x'. Name the array to read with {columns}. "
+            "The arrays of the file: {keys}.",
             name=name,
             keys=", ".join(map(repr, keys)) or "none",
             columns=Argument("columns", (rest or list(keys) or ["X"])[0]),
@@ -216,12 +217,12 @@ def _label_key(keys: Sequence[str], labels: bool | str, name: str) -> str:
             return key
     raise ValueError(
         f"{name} has no labels: none of its arrays ({', '.join(map(repr, keys))}) is called "
-        f"{' or '.join(map(repr, LABEL_KEYS))}. Name one, labels='key', or pass labels=False."
+        f"{' or '.join(map(repr, LABEL_KEYS))}. Name one with labels='key', or pass labels=False."
     )
 
 
 def _integers(labels: np.ndarray, name: str) -> np.ndarray:
     whole = labels.dtype.kind in "iub" or (labels.dtype.kind == "f" and bool(np.all(np.mod(labels, 1) == 0)))
     if not whole:
-        raise ValueError(f"{name}: labels must be integers; theirs have the type {labels.dtype}.")
+        raise ValueError(f"{name}: labels must be integers; got values of type {labels.dtype}.")
     return labels.astype(np.int64)

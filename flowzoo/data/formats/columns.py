@@ -1,4 +1,4 @@
-"""The choice of columns by name or position."""
+"""Selection of columns by name or position."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Columns = str | int | Sequence[str | int] | None
 
 
 def as_list(columns: Columns) -> list[str | int] | None:
-    """One column is a list of one; None, for all columns, stays None."""
+    """The columns as a list; None, which means all columns, stays None."""
     if columns is None:
         return None
     return [columns] if isinstance(columns, str | int) else list(columns)
@@ -22,14 +22,14 @@ def choose(columns: Columns, available: Sequence[str], name: str) -> list[int]:
 
     Args:
         columns: Names or positions (from 0; negative from the end); None chooses all.
-        available: The names there are.
-        name: What messages call the file.
+        available: The existing names.
+        name: Name of the file in messages.
 
     Returns:
         Positions in `available`.
 
     Raises:
-        ValueError: On an unknown, repeated or empty choice.
+        ValueError: If a column is unknown or repeated, or none is chosen.
 
     Example:
         >>> choose(["b", 0], ["a", "b", "c"], "rows.csv")

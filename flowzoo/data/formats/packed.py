@@ -1,4 +1,4 @@
-"""TFRecords that differ in their floats alone, read a block at a time: TensorFlow takes them one by one."""
+"""Fast reader of TFRecords that differ only in their floats: it reads blocks, TensorFlow single records."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Span = tuple[int, int]
 
 
 def float_spans(record: bytes, features: Sequence[Sequence[float]]) -> list[Span] | None:
-    """Where the features' floats lie in a serialised `tf.train.Example`.
+    """Byte ranges of the features' floats in a serialised `tf.train.Example`.
 
     Args:
         record: The example.
         features: The values of each feature.
 
     Returns:
-        First byte and end of each, or None if that is not certain: two features are equal, say.
+        Start and end of each; None if they are ambiguous, for example because two features are equal.
     """
     spans = []
     for values in features:
@@ -43,19 +43,19 @@ def float_spans(record: bytes, features: Sequence[Sequence[float]]) -> list[Span
 def packed_chunks(
     path: Path, record: bytes, spans: Sequence[Span], rows: int
 ) -> Generator[Chunk, None, int | None]:
-    """Reads rows for as long as records differ from the first one in the spans alone, and are undamaged.
+    """Reads rows while the records are undamaged and differ from the first one only in the spans.
 
     Args:
         path: The file, gzipped if its name ends in .gz.
         record: Its first record, undamaged.
-        spans: Where the floats of a row lie in a record.
-        rows: How many to read at a time.
+        spans: Byte ranges of a row's floats in a record.
+        rows: Number of rows to read at a time.
 
     Yields:
         Chunks of float32 rows ``[rows, columns]``, without labels.
 
     Returns:
-        None at the end of the file; or the number of rows read before a record that is another matter.
+        None at the end of the file; otherwise the number of rows before the first record that does not fit.
     """
     size = _HEAD + len(record) + _TAIL
     opener = gzip.open if path.name.lower().endswith(".gz") else open
@@ -83,14 +83,14 @@ def packed_chunks(
 
 
 class _Alike:
-    """Tells which records are the first one but for their floats, with the right checksum for these.
+    """Finds the records that equal the first one except for their floats, and whose checksum is correct.
 
-    A checksum (CRC-32C) is linear: that of a record differs from the first one's by one number for each
-    byte, which depends on the byte's place and on its difference from the first one's byte.
+    The checksum (CRC-32C) is linear. Each byte that differs from the first record's changes it by a number
+    that depends only on the position of the byte and on the XOR of the two bytes.
 
     Args:
         first: The first record with head and tail.
-        spans: Where records may differ.
+        spans: Byte ranges in which records may differ.
     """
 
     def __init__(self, first: np.ndarray, spans: Sequence[Span]):
@@ -112,13 +112,13 @@ class _Alike:
 
 
 def _checksums(records: np.ndarray) -> np.ndarray:
-    """The checksums at the ends of records, without the mask that TFRecord puts on them."""
+    """The checksums at the ends of records, without the mask that TFRecord applies to them."""
     stored = np.ascontiguousarray(records[:, -_TAIL:]).view("<u4")[:, 0] - np.uint32(0xA282EAD8)
     return (stored >> np.uint32(17)) | (stored << np.uint32(15))
 
 
 def _checksum_tables(length: int) -> np.ndarray:
-    """For each byte of a message, what its 256 values add to the checksum: uint32 ``[length, 256]``."""
+    """Contribution of each byte of a message to the checksum, by its value: uint32 ``[length, 256]``."""
     last = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         last = np.where(last & 1, last >> 1 ^ np.uint32(_CASTAGNOLI), last >> 1)

@@ -1,4 +1,4 @@
-"""CSV and Parquet files, streamed by pyarrow in blocks of rows."""
+"""Readers of CSV and Parquet files, which pyarrow streams in blocks of rows."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _FLOAT32 = np.dtype(np.float32)
 
 
 def read_csv(path: Path, columns: Columns, labels: bool | str) -> Source:
-    """A .csv file (or .csv.gz) of numbers, separated by comma, semicolon, tab or bar.
+    """Reads a .csv or .csv.gz file of numbers, separated by commas, semicolons, tabs or bars.
 
-    A first line of numbers is a row, and the columns are then called "f0", "f1", ...; any other
-    first line is a header. Empty fields, "NA", "NaN" and the like are missing values.
+    If the first line holds only numbers, it is a row, and the columns are called "f0", "f1", ...;
+    otherwise it is the header. Empty fields, "NA", "NaN" and the like are missing values.
 
     Args:
         path: The file.
@@ -45,7 +45,7 @@ def read_csv(path: Path, columns: Columns, labels: bool | str) -> Source:
     schema = _csv_schema(path, parse, read)
     names, label = _numeric_columns(schema, columns, labels, str(path))
     wanted = names if label is None else [*names, label]
-    # The types come from the first block: whole numbers there may be fractions further down.
+    # pyarrow infers types from the first block, but whole numbers there may be fractions further down.
     types = {n: pa.bool_() if pa.types.is_boolean(schema.field(n).type) else pa.float64() for n in wanted}
     convert = pacsv.ConvertOptions(column_types=types, include_columns=wanted)
 
@@ -57,7 +57,7 @@ def read_csv(path: Path, columns: Columns, labels: bool | str) -> Source:
 
 
 def read_parquet(path: Path, columns: Columns, labels: bool | str) -> Source:
-    """A .parquet file with columns of numbers.
+    """Reads a .parquet file with columns of numbers.
 
     Args:
         path: The file.
@@ -77,8 +77,8 @@ def read_parquet(path: Path, columns: Columns, labels: bool | str) -> Source:
 
     def chunks(rng: np.random.Generator | None) -> Iterator[Chunk]:
         order = np.arange(groups) if rng is None else rng.permutation(groups)
-        # Not pre-buffered: that would fetch all row groups, the whole file, before the first row. Buffered,
-        # because without it a row group, which may be the whole file too, is fetched at once.
+        # Pre-buffering would fetch all row groups, so the whole file, before the first row. Without a buffer
+        # a row group is fetched at once, and that may be the whole file too.
         with _errors_named(path), pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:
             batches = file.iter_batches(source.chunk_rows, order.tolist(), columns=wanted)
             yield from _chunks(batches, names, label, str(path))
@@ -89,7 +89,7 @@ def read_parquet(path: Path, columns: Columns, labels: bool | str) -> Source:
 
 @contextmanager
 def _errors_named(path: Path) -> Iterator[None]:
-    """Says which file is damaged; pyarrow does not."""
+    """Names the damaged file in errors; pyarrow does not."""
     try:
         yield
     except UnicodeDecodeError as error:
@@ -99,7 +99,7 @@ def _errors_named(path: Path) -> Iterator[None]:
 
 
 def _csv_dialect(path: Path) -> tuple[pacsv.ParseOptions, pacsv.ReadOptions]:
-    """How the file separates its fields, and whether its first line is a header."""
+    """Finds the delimiter of a file, and whether its first line is a header."""
     with _errors_named(path), pa.input_stream(path, compression="detect") as stream:
         head: bytes = stream.read(2**20)
         lines = [line for line in head.splitlines()[:100] if line.strip()]
@@ -131,14 +131,14 @@ def _is_number(field: str) -> bool:
 def _numeric_columns(
     schema: pa.Schema, columns: Columns, labels: bool | str, name: str
 ) -> tuple[list[str], str | None]:
-    """The chosen columns and the label's, after a check that all hold numbers."""
+    """Names of the chosen columns and of the label column, after a check that all hold numbers."""
     available = schema.names
     if len(set(available)) < len(available):
         twice = next(n for n in available if available.count(n) > 1)
         raise ValueError(f"{name}: two columns are called {twice!r}; rename one.")
     if labels is True:
         raise ValueError(
-            f"{name}: say which column holds the labels, labels='column' (its columns are "
+            f"{name}: name the column that holds the labels with labels='column' (the columns are "
             f"{', '.join(available)}), or pass labels=False."
         )
     label = labels or None
@@ -166,7 +166,7 @@ def _numeric_columns(
 
 def _is_numeric(kind: pa.DataType) -> bool:
     checks = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
-    # A column without a single value has the type null: numbers, all of them missing.
+    # A column without any value has the type null. It counts as numbers, all of them missing.
     return pa.types.is_null(kind) or any(check(kind) for check in checks)
 
 
@@ -175,7 +175,7 @@ def _chunks(
 ) -> Iterator[Chunk]:
     for batch in batches:
         x = np.empty((batch.num_rows, len(names)), np.float32)
-        # What float32 cannot hold becomes infinite, and is then refused by name.
+        # Numbers too large for float32 become infinite; a later check refuses them and names the column.
         with np.errstate(over="ignore"):
             for i, column in enumerate(names):
                 x[:, i] = _floats(batch.column(column))

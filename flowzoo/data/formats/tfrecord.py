@@ -1,4 +1,4 @@
-"""TFRecord files of tf.train.Example: numbers, or encoded images."""
+"""Reader of TFRecord files of tf.train.Example: numbers, or encoded images."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from flowzoo.utils.suggestions import did_you_mean
 
 
 def read_tfrecord(path: Path, columns: Columns, labels: bool | str) -> Source:
-    """A file of `tf.train.Example` records (gzipped if its name ends in .gz).
+    """Reads a file of `tf.train.Example` records (gzipped if its name ends in .gz).
 
-    The row is the feature called "x", or the only feature beside the labels'. A feature of floats
+    The row is the feature called "x", or the only feature apart from the labels. A feature of floats
     or integers is a vector, of the same length in each record; a feature of bytes is one PNG, JPEG,
     GIF or BMP image, of the same size in each record.
 
     Args:
         path: The file.
-        columns: Names of the features to read; several features of numbers are put end to end.
-        labels: Name of the feature with one integer that is the label; True is "label".
+        columns: Names of the features to read; several features of numbers are concatenated.
+        labels: Name of the feature that holds the label, one integer; True means "label".
 
     Returns:
         The source, which reads the file again for each pass.
 
     Raises:
-        ValueError: If the records are damaged, or differ from what is said above.
+        ValueError: If the records are damaged, or do not have the layout described above.
     """
     compression = "GZIP" if path.name.lower().endswith(".gz") else ""
     records = tf.data.TFRecordDataset(str(path), compression)
@@ -66,8 +66,8 @@ def read_tfrecord(path: Path, columns: Columns, labels: bool | str) -> Source:
                 yield arrays[0], arrays[1] if label is not None else None
         except tf.errors.OpError as error:
             raise _damaged(path, error.message) from error
-        if not rest:  # TensorFlow takes half a head for the end of the file.
-            raise _damaged(path, "its last record is not whole")
+        if not rest:  # TensorFlow takes an incomplete record header for the end of the file.
+            raise _damaged(path, "its last record is incomplete")
 
     try:
         first = parse(next(iter(records.batch(1))))[0]
@@ -98,13 +98,13 @@ def _features(path: Path, serialized: bytes) -> dict[str, Any]:
     try:
         return dict(tf.train.Example.FromString(serialized).features.feature)
     except DecodeError as error:
-        raise ValueError(f"{path}: its records are no tf.train.Example ({error}).") from error
+        raise ValueError(f"{path}: its records are not tf.train.Example messages ({error}).") from error
 
 
 def _feature_names(
     features: dict[str, Any], wanted: list[str | int] | None, label: str | None, name: str
 ) -> list[str]:
-    """The features that make the row: those asked for, or "x", or the only one."""
+    """Names of the features that form the row: the requested ones, or "x", or the only one."""
     there = sorted(features)
     for feature in [*(wanted or []), *([] if label is None else [label])]:
         if feature not in features:
@@ -114,7 +114,8 @@ def _feature_names(
     if not names or (wanted is None and len(names) > 1):
         raise ValueError(
             Message(
-                "{name} holds the features {there}: say which make the row, {one} or {several}.",
+                "{name}: choose the features that form the row with {one} or {several}. "
+                "The features of the file: {there}.",
                 name=name,
                 there=", ".join(map(repr, there)) or "none",
                 one=Argument("columns", "feature"),
@@ -124,12 +125,12 @@ def _feature_names(
     if any(_size(features[feature]) == 0 for feature in names):
         raise ValueError(f"{name}: a feature of {names} is empty in the first record.")
     if len(names) > 1 and any(_is_image(features[feature]) for feature in names):
-        raise ValueError(f"{name}: of {names} some are images; an image must be the only column.")
+        raise ValueError(f"{name}: some of {names} are images; an image must be the only column.")
     return names
 
 
 def _spans(example: bytes, features: list[Any]) -> list[Span] | None:
-    """Where the values lie, if all of them are floats and that can be told."""
+    """Byte ranges of the values; None unless all are floats and their positions are unambiguous."""
     if any(feature.WhichOneof("kind") != "float_list" for feature in features):
         return None
     return float_spans(example, [feature.float_list.value for feature in features])
@@ -153,7 +154,7 @@ def _size(feature: Any) -> int:
 
 
 def _rows(values: list[Any]) -> Any:
-    """Images, decoded, or vectors end to end."""
+    """Decoded images, or concatenated vectors."""
     if values[0].dtype == tf.string:
         return tf.map_fn(_decoded, values[0], fn_output_signature=tf.uint8)
     return tf.concat([tf.cast(value, tf.float32) for value in values], axis=-1)
@@ -171,7 +172,7 @@ def _entry_names(names: list[str], features: dict[str, Any]) -> tuple[str, ...]:
 def _damaged(path: Path, message: str) -> ValueError:
     first_line = message.split("\n")[0].split("[Op:")[0].strip()
     return ValueError(
-        f"{path} cannot be read: {first_line}. It must be a whole TFRecord file whose records "
+        f"{path} cannot be read: {first_line}. It must be a complete TFRecord file whose records "
         "all have the same features: vectors of one length, or images (PNG, JPEG, GIF, BMP) of one "
         "size."
     )

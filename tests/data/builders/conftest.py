@@ -1,4 +1,4 @@
-"""A small archive with the real one's layout: the same paths, formats, columns and oddities."""
+"""A small archive with the layout of the real one: the same paths, formats, columns and oddities."""
 
 import hashlib
 import io
@@ -20,7 +20,7 @@ class SmallArchive(NamedTuple):
 
 @pytest.fixture(scope="session")
 def small_archive(tmp_path_factory):
-    """An archive with the real one's layout, and what went in."""
+    """An archive with the layout of the real one, and its raw content."""
     path = tmp_path_factory.mktemp("archive") / "data.tar.gz"
     raw = make_archive(path, np.random.default_rng(0))
     return SmallArchive(f"file://{path}", hashlib.md5(path.read_bytes()).hexdigest(), raw)
@@ -28,7 +28,7 @@ def small_archive(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def frame_pickle():
-    """A function from names and a table to the bytes of a DataFrame's old pickle."""
+    """A function that turns names and a table into an old DataFrame pickle."""
     return old_frame
 
 
@@ -50,7 +50,7 @@ def raw_gas(rng):
 
 
 def raw_hepmass(rng, rows, extra):
-    """Label, 27 features (two with a spike at the least value, one elsewhere), and extras."""
+    """Label, 27 features (two with a spike at the smallest value, one with a spike elsewhere), and extras."""
     features = rng.normal(size=(rows, 27)).round(6)
     for spiky in (3, 20):
         features[features[:, spiky] < 0, spiky] = 0.0
@@ -71,7 +71,7 @@ def raw_bsds300(rng):
 
 
 def make_archive(path, rng):
-    """Writes the archive; returns what went in."""
+    """Writes the archive; returns its raw content."""
     raw = {
         "power": raw_power(rng),
         "gas": raw_gas(rng),
@@ -121,7 +121,7 @@ def hdf5(arrays):
 def old_frame(names, data):
     """The bytes of a DataFrame as pandas 0.18 and Python 2 pickled it: a block of floats and one of integers.
 
-    `BlockManager.__getstate__` gave the axes, the values and the names of the blocks, and all that anew.
+    `BlockManager.__getstate__` gave the axes, the values and the names of the blocks, and all of them again.
     """
     floats, integers = slice(1, len(names), 1), slice(0, 1, 1)
     blocks = [data.T[floats].copy(), data.T[integers].astype(np.int64)]
@@ -143,7 +143,7 @@ def old_frame(names, data):
 
 
 class _Old:
-    """An instance of a class of which only module and name are known."""
+    """An instance of a class that is known only by module and name."""
 
     def __init__(self, module, name):
         self.cls = _Global(module, name)
@@ -162,7 +162,7 @@ class _Global:
 
 
 class _Python2Pickler(pickle._Pickler):
-    """Writes classes by name alone, text and bytes as Python 2's str, NumPy's names as of NumPy 1."""
+    """Writes classes by name only, text and bytes as Python 2's str, and NumPy names as in NumPy 1."""
 
     dispatch = pickle._Pickler.dispatch.copy()
 

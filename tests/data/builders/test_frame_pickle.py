@@ -1,4 +1,4 @@
-"""DataFrames without pandas: the old layout, and what is refused."""
+"""DataFrames without pandas: the old layout, and refused files."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""The MAF benchmarks fetched, checked, prepared and loaded, from a small archive with the real layout."""
+"""The MAF benchmarks downloaded, checked, prepared and loaded, from a small archive with the real layout."""
 
 from dataclasses import replace
 
@@ -18,12 +18,12 @@ SMALL_ROWS = {
     "miniboone": (65, 7, 8),
     "bsds300": (40, 6, 9),
 }
-# What the small files have left after the preprocessing.
+# Columns of the small files after the preprocessing.
 SMALL_COLUMNS = COLUMNS | {"gas": 13, "hepmass": 25}
 
 
 def small_benchmark(name, **changes):
-    """A benchmark, told what the small archive holds of it."""
+    """A benchmark with the shapes that the small archive has."""
     benchmark = maf.BENCHMARKS[name]
     rows = dict(zip(("train", "validation", "test"), SMALL_ROWS[name], strict=True))
     facts = {"name": f"small_{name}", "splits": rows, "event_shape": (SMALL_COLUMNS[name],)} | changes
@@ -70,14 +70,14 @@ def test_the_catalog_has_the_published_columns_and_rows():
 
 
 @pytest.mark.parametrize("name", list(maf.BENCHMARKS))
-def test_it_is_fetched_checked_prepared_and_loaded(name, register, tmp_path):
+def test_a_benchmark_is_downloaded_checked_prepared_and_loaded(name, register, tmp_path):
     small = register(small_benchmark(name))
     for split, rows in zip(("train", "validation", "test"), SMALL_ROWS[name], strict=True):
         dataset = flowzoo.data.load(small, split, batch_size=500, shuffle=False, data_dir=tmp_path)
         (x,) = dataset.as_numpy_iterator()
         assert (x.shape, x.dtype) == ((rows, SMALL_COLUMNS[name]), np.float32)
         assert np.isfinite(x).all()
-    # Prepared once: what is fetched is not looked at again.
+    # It is prepared once; the download is not read again.
     flowzoo.data.load(small, "train[:10]", data_dir=tmp_path, download=False)
     assert not list((tmp_path / "downloads").glob("tmp*"))
 
@@ -89,7 +89,7 @@ def test_the_prepared_rows_are_in_the_papers_order(small_archive, register, tmp_
         np.testing.assert_array_equal(next(iter(dataset)), raw)
 
 
-def test_an_archive_that_is_not_the_records_is_not_opened(register, tmp_path, monkeypatch):
+def test_an_archive_with_a_wrong_md5_is_not_opened(register, tmp_path, monkeypatch):
     monkeypatch.setattr(maf, "_extract", None)
     small = register(small_benchmark("power"), md5="0" * 32)
     with pytest.raises(WrongDataError, match=r"has the MD5 .* has 0{32}.*Delete the file"):
@@ -99,18 +99,18 @@ def test_an_archive_that_is_not_the_records_is_not_opened(register, tmp_path, mo
 def test_rows_that_are_not_the_published_ones_are_not_kept(register, tmp_path):
     wrong = small_benchmark("miniboone", splits={"train": 64, "validation": 8, "test": 8})
     small = register(wrong)
-    with pytest.raises(WrongDataError, match=r"'train': \(65, 43\).*published are .*'train': \(64, 43\)"):
+    with pytest.raises(WrongDataError, match=r"'train': \(65, 43\).*published ones.*'train': \(64, 43\)"):
         flowzoo.data.load(small, data_dir=tmp_path)
     with pytest.raises(FileNotFoundError, match="not prepared"):
         flowzoo.data.load(small, data_dir=tmp_path, download=False)
 
 
-def test_a_file_that_the_archive_lacks_is_named(register, tmp_path):
+def test_a_file_missing_from_the_archive_is_named(register, tmp_path):
     small = register(replace(small_benchmark("power"), members=("power/rows.npy",)))
     with pytest.raises(WrongDataError, match=r"lacks data/power/rows\.npy"):
         flowzoo.data.load(small, data_dir=tmp_path)
 
 
-def test_without_a_network_it_says_where_it_looked(tmp_path):
+def test_without_a_network_the_error_names_the_directory(tmp_path):
     with pytest.raises(FileNotFoundError, match=rf"power is not prepared in {tmp_path}/power"):
         flowzoo.data.load("power", data_dir=tmp_path, download=False)

@@ -40,7 +40,8 @@ def test_power(folder, small_archive):
 def test_gas(folder, small_archive):
     _, data = small_archive.raw["gas"]
     x = data[:, 3:]
-    # 0 goes for 5, 8 for 9, then 9 for 10, though 8 and 10 would do together; 1 and 7 are opposites.
+    # 0 is dropped because of 5, 8 because of 9, then 9 because of 10, although 8 and 10 could both stay.
+    # 1 and 7 are opposites.
     correlation = np.corrcoef(x.T)
     assert {(i, j) for i in range(16) for j in range(i) if correlation[i, j] > 0.98} == {
         (5, 0),
@@ -56,7 +57,7 @@ def test_gas(folder, small_archive):
 def test_hepmass(folder, small_archive):
     train, test = small_archive.raw["hepmass"]
     train, test = train[train[:, 0] == 1, 1:], test[test[:, 0] == 1, 1:-1]
-    # The smallest value of columns 3 and 20 recurs; that of column 8, where another does, does not.
+    # The smallest value of columns 3 and 20 recurs. In column 8 another value recurs, but not the smallest.
     recurring = [i for i, column in enumerate(train.T) if sorted(Counter(column).items())[0][1] > 5]
     assert recurring == [3, 20]
     assert max(Counter(train[:, 8]).values()) > 5

@@ -1,4 +1,4 @@
-"""Stock builders: the prepared MNIST, and life without a network."""
+"""Builders of TensorFlow Datasets: the prepared MNIST, and loading without a network."""
 
 import numpy as np
 import pytest
@@ -41,6 +41,6 @@ def test_the_catalog_agrees_with_the_stock_builders(name, tmp_path):
     assert builder.info.features["label"].num_classes == info.num_classes
 
 
-def test_offline_without_data_says_where_it_looked(tmp_path):
+def test_without_data_the_offline_error_names_the_directory(tmp_path):
     with pytest.raises(FileNotFoundError, match=rf"{tmp_path}/cifar10.*download=True.*data_dir="):
         flowzoo.data.load("cifar10", data_dir=tmp_path, download=False)

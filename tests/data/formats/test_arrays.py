@@ -78,7 +78,7 @@ def test_numbers_that_float32_cannot_hold_become_infinite(tmp_path):
         (np.float32(3.0), r"shape \(\)"),
     ],
 )
-def test_arrays_that_are_no_rows_are_refused(tmp_path, array, message):
+def test_arrays_that_do_not_hold_rows_are_refused(tmp_path, array, message):
     with pytest.raises(ValueError, match=message):
         read_npy(save(tmp_path / "a.npy", array), None, False)
 
@@ -99,7 +99,7 @@ def test_a_truncated_npy_is_refused(tmp_path, table):
         read_npy(path, None, False)
 
 
-def test_images_have_no_columns_and_npy_no_labels(tmp_path):
+def test_images_have_no_columns_and_npy_files_no_labels(tmp_path):
     path = save(tmp_path / "a.npy", np.ones((2, 4, 4, 1), np.uint8))
     with pytest.raises(ValueError, match="columns= is for tables"):
         read_npy(path, [0], False)
@@ -115,7 +115,7 @@ def test_images_have_no_columns_and_npy_no_labels(tmp_path):
         (["rows", "y"], None, "rows"),
         (["x", "other"], None, "x"),
         (["train", "test"], "test", "test"),
-        (["train", "test"], ["test"], "test"),  # as --columns gives it
+        (["train", "test"], ["test"], "test"),  # as --columns passes it
     ],
 )
 def test_the_array_of_an_archive(tmp_path, table, keys, columns, expected):
@@ -165,8 +165,8 @@ def test_labels_of_an_archive(tmp_path, labels, y):
 @pytest.mark.parametrize(
     ("arrays", "columns", "labels", "message"),
     [
-        ({"a": np.eye(3), "b": np.eye(3)}, None, False, "'a', 'b'; none.*columns='a'"),
-        ({}, None, False, "arrays none"),
+        ({"a": np.eye(3), "b": np.eye(3)}, None, False, "no array called.*columns='a'.*'a', 'b'"),
+        ({}, None, False, "The arrays of the file: none"),
         ({"X": np.eye(3)}, None, True, "no labels"),
         ({"X": np.eye(3), "group": np.ones(3)}, None, "grup", "Did you mean 'group'"),
         ({"X": np.eye(3), "y": np.ones(2)}, None, True, r"labels of shape \(2,\)"),
@@ -175,7 +175,7 @@ def test_labels_of_an_archive(tmp_path, labels, y):
         ({"X": np.eye(3)}, [5], False, "no column 5"),
     ],
 )
-def test_archives_that_do_not_say_what_is_wanted(tmp_path, arrays, columns, labels, message):
+def test_archives_without_the_requested_arrays_are_refused(tmp_path, arrays, columns, labels, message):
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(ValueError, match=message):
         read_npz(tmp_path / "a.npz", columns, labels)

@@ -1,4 +1,4 @@
-"""The choice of columns."""
+"""Selection of columns."""
 
 import pytest
 

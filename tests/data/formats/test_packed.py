@@ -1,4 +1,4 @@
-"""TFRecords that are read a block at a time."""
+"""TFRecords that are read in blocks."""
 
 import gzip
 
@@ -53,7 +53,7 @@ def test_blocks(write, rows, name):
 
 
 def test_features_in_any_order_and_others_between_them(write, rows):
-    """Of a long record: its fields' lengths take two bytes."""
+    """Uses a long record, whose field lengths take two bytes."""
     wide = np.tile(rows, 20)
     records = [example(b=row[:1], a=row[1:], other=5.0) for row in wide]
     spans = float_spans(records[0], [wide[0, 1:], wide[0, :1]])
@@ -62,12 +62,12 @@ def test_features_in_any_order_and_others_between_them(write, rows):
     assert left_at is None
 
 
-def test_equal_features_cannot_be_told_apart(rows):
+def test_equal_features_are_ambiguous(rows):
     assert float_spans(example(a=rows[0], b=rows[0]), [rows[0]]) is None
     assert float_spans(example(a=rows[0]), [rows[1]]) is None
 
 
-def test_another_kind_of_record_ends_it(write, rows):
+def test_another_kind_of_record_ends_the_blocks(write, rows):
     records = [example(x=row) for row in rows]
     records[12] = example(x=rows[12], more=[1.0])
     path = write(records)
@@ -80,7 +80,7 @@ def test_another_kind_of_record_ends_it(write, rows):
     np.testing.assert_array_equal(np.concatenate([x for x, _ in source.chunks(None)]), rows)
 
 
-def test_any_byte_that_is_not_as_it_was_ends_it(write, rows):
+def test_any_damaged_byte_ends_the_blocks(write, rows):
     records = [example(x=row) for row in rows[:3]]
     path = write(records)
     content, size = path.read_bytes(), len(records[0]) + 16
@@ -94,8 +94,8 @@ def test_any_byte_that_is_not_as_it_was_ends_it(write, rows):
 
 
 @pytest.mark.parametrize(("name", "cut"), [("a.tfrecord", 1), ("a.tfrecord", 30), ("a.tfrecord.gz", 30)])
-def test_a_file_that_breaks_off_is_refused_by_name(write, rows, name, cut):
-    """In its last record's end, or in its head, which TensorFlow does not mind."""
+def test_a_truncated_file_is_refused_by_name(write, rows, name, cut):
+    """It ends in the tail of the last record, or in its head, which TensorFlow accepts."""
     path = write([example(x=row) for row in rows], name)
     path.write_bytes(path.read_bytes()[:-cut])
     with pytest.raises(ValueError, match=r"a\.tfrecord.* cannot be read"):

@@ -122,12 +122,12 @@ def test_damaged_csv(tmp_path, name, content, message):
         read(read_csv(tmp_path / name, None, False))
 
 
-def test_a_first_row_with_a_missing_value_is_no_header(write):
+def test_a_first_row_with_a_missing_value_is_not_a_header(write):
     x, _ = read(read_csv(write("NA,2\n3,4\n"), None, False))
     np.testing.assert_array_equal(x, [[np.nan, 2], [3, 4]])
 
 
-def test_a_csv_with_a_header_only_has_no_rows(write):
+def test_a_csv_with_only_a_header_has_no_rows(write):
     assert sum(len(x) for x, _ in read_csv(write("a,b\n"), None, False).chunks(None)) == 0
 
 

@@ -75,8 +75,8 @@ BIG_PNG = tf.io.encode_png(np.zeros((3, 2, 1), np.uint8)).numpy()
     ("examples", "columns", "labels", "message"),
     [
         ([], None, False, "is empty"),
-        ([b"\xff\xff\xff"], None, False, "no tf.train.Example"),
-        ([{"a": 1.0, "b": 2.0}], None, False, "'a', 'b': say which"),
+        ([b"\xff\xff\xff"], None, False, "not tf.train.Example messages"),
+        ([{"a": 1.0, "b": 2.0}], None, False, "choose the features.*'a', 'b'"),
         ([{"height": 1.0}], "hight", False, "Did you mean 'height'"),
         ([{"x": 1.0}], None, True, "no feature 'label'"),
         ([{"x": 1.0, "image": PNG}], ["x", "image"], False, "must be the only column"),

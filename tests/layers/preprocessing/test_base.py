@@ -1,4 +1,4 @@
-"""A preprocessing layer of one's own: it fits and checks itself, and nothing else knows of it."""
+"""A custom preprocessing layer: it fits and checks itself, and needs no other registration."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from flowzoo.layers import Preprocessing
 
 @keras.saving.register_keras_serializable("tests")
 class Log(Preprocessing):
-    """Positive numbers to the line, less their mean logarithm's unit."""
+    """Maps positive numbers to the real line: ``z = log(x / mean)``."""
 
     moments = "variance"
 

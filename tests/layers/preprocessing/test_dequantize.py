@@ -65,7 +65,7 @@ def test_equal_rows_get_different_training_noise():
     assert not np.any(noisy[0] == noisy[1])
 
 
-def test_continuous_columns_are_left_alone(rng):
+def test_continuous_columns_are_unchanged(rng):
     layer = built(Dequantize([1.0, 0.0, 0.25]))
     x = tf.constant([[3.0, 0.123, 0.75], [4.0, -7.5, 1.25]])
     for seed in (None, tf.constant([1, 2])):
@@ -77,7 +77,7 @@ def test_continuous_columns_are_left_alone(rng):
 
 
 @pytest.mark.parametrize("width", [0.01, 0.1, 0.05])
-def test_steps_that_binary_floats_cannot_hold_are_found_again(width):
+def test_steps_that_binary_floats_cannot_represent_are_recovered(width):
     index = np.arange(2000)
     x = tf.constant(index * width, tf.float32)[:, None]
     noisy = built(Dequantize(width), (1,)).dequantize(x).numpy()[:, 0].astype(np.float64)
@@ -108,10 +108,10 @@ def test_dequantize_comes_first():
 
 
 def test_the_mass_of_whole_numbers_sums_to_one():
-    """Under `Dequantize` exp(log_prob) of a value stands for the mass of its step: steps sum to 1."""
+    """With `Dequantize`, exp(log_prob) of a value estimates the mass of its step; these sum to 1."""
     flow = Flow([], (1,), preprocessing=[Dequantize(1.0), Standardize()])
     flow.preprocessing[1].set_moments(np.array([10.0]), np.array([9.0]))
     values = tf.range(-20.0, 40.0)[:, None]
     mass = np.exp(flow.density.log_density(values).numpy())
-    # One point a step instead of its integral: right to the noise of where the points fall.
+    # One point per step instead of its integral: exact up to the noise of the points.
     assert mass.sum() == pytest.approx(1.0, abs=0.1)

@@ -15,7 +15,7 @@ def test_standardize_is_the_identity_until_it_is_set(rng):
     np.testing.assert_array_equal(built(Standardize())(x), x)
 
 
-def test_standardize_takes_mean_and_deviation_out(rng):
+def test_standardize_removes_mean_and_deviation(rng):
     layer = built(Standardize(dtype="float64"))
     layer.set_moments(np.array([1.0, 2.0, 3.0]), np.array([4.0, 0.25, 9.0]))
     z = layer.bijector().inverse(tf.constant([[3.0, 2.5, 0.0]], tf.float64))
@@ -32,7 +32,7 @@ def test_standardize_changes_log_prob_by_exactly_the_log_of_the_deviations(rng):
     np.testing.assert_allclose(after, before - 0.5 * np.log(variance).sum(), rtol=1e-12)
 
 
-def test_standardize_leaves_a_column_without_variance_alone():
+def test_standardize_does_not_scale_a_column_without_variance():
     layer = built(Standardize())
     layer.set_moments(np.array([0.0, 1.0, 2.0]), np.array([0.0, 1.0, 1.0]))
     np.testing.assert_array_equal(layer.log_std, np.zeros(3))

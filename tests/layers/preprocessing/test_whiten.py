@@ -13,7 +13,7 @@ def built(layer, event=(3,)):
 
 
 def thin_rows(rng, count, thickness=1e-3):
-    """Four columns of other units; the last is the sum of two others, but for a little."""
+    """Four columns of different units; the last is almost the sum of two others."""
     x = rng.normal(size=(count, 4))
     x[:, 3] = x[:, 0] + x[:, 1] + thickness * x[:, 3]
     return x * [1.0, 100.0, 1e-3, 1.0] + [0.0, 2000.0, 1.0, -5.0]
@@ -38,7 +38,7 @@ def test_whiten_leaves_no_correlation(rng):
 
 
 def test_whiten_alone_is_the_full_gaussian(rng):
-    x = thin_rows(rng, 1000, thickness=0.1) / [1.0, 100.0, 1e-3, 1.0]  # scipy wants like units
+    x = thin_rows(rng, 1000, thickness=0.1) / [1.0, 100.0, 1e-3, 1.0]  # scipy needs columns of similar scale
     flow = Flow([], (4,), preprocessing=[whitened(x)], dtype="float64")
     gaussian = scipy.stats.multivariate_normal(x.mean(0), np.cov(x.T, bias=True))
     np.testing.assert_allclose(
@@ -46,7 +46,7 @@ def test_whiten_alone_is_the_full_gaussian(rng):
     )
 
 
-def test_whiten_in_float32_comes_back(rng):
+def test_whiten_round_trip_in_float32(rng):
     x = thin_rows(rng, 1000).astype(np.float32)
     layer = whitened(x.astype(np.float64), "float32")
     back = layer.bijector().forward(layer(x)).numpy()
