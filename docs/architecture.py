@@ -1,6 +1,6 @@
 """Draws docs/images/architecture.png: the rooms of the package, and who imports whom.
 
-    python docs/architecture.py
+python docs/architecture.py
 """
 
 import tomllib
@@ -28,7 +28,7 @@ def imports(rooms):
     counts = {}
     for module in graph.modules:
         for imported in graph.find_modules_directly_imported_by(module):
-            pair = tuple((name.split(".") + ["", ""])[1] for name in (module, imported))
+            pair = tuple(([*name.split("."), "", ""])[1] for name in (module, imported))
             if pair[0] != pair[1] and set(pair) <= rooms:
                 counts[pair] = counts.get(pair, 0) + 1
     return counts
@@ -81,7 +81,10 @@ def draw(path):
     axes.set_xlim(0, WIDTH)
     axes.set_ylim(-STEP * (len(rows) - 1) - 0.6, 0.6)
     axes.axis("off")
-    axes.set_title("A room imports only from rooms below it (arrows that a longer path implies are left out)", fontsize=12)
+    axes.set_title(
+        "A room imports only from rooms below it (arrows that a longer path implies are left out)",
+        fontsize=12,
+    )
     figure.tight_layout()
     figure.savefig(path)
     print(f"{len(places)} rooms, {len(counts)} arrows of {len(every)}, {sum(every.values())} imports: {path}")

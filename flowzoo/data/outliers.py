@@ -1,4 +1,4 @@
-"""Absurd values: what lies so far from a column's other values that it would ruin its scale."""
+"""Detection of absurd values: values so far from the others of a column that they would ruin its scale."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# A value is absurd if it lies further from the median than this many robust standard deviations, and if few
-# rows hold one; many such rows are a heavy tail.
+# A value is absurd if it is further from the median than FAR robust standard deviations, and if at most the
+# fraction MOST of the rows holds one. More such rows are a heavy tail.
 FAR = 100.0
 MOST = 0.01
 
@@ -26,13 +26,13 @@ class Bounds:
 
     @classmethod
     def of_sample(cls, rows: np.ndarray) -> Bounds:
-        """Bounds by the quantiles of a sample ``[n, D]``, which a handful of values cannot move.
+        """Bounds from the quantiles of a sample ``[n, D]``, which a few values cannot move.
 
-        A column whose inner 98 % hold a single value has no bounds.
+        A column has no bounds if its inner 98% hold a single value.
         """
         rows = np.asarray(rows, np.float64)
         low1, low25, middle, high75, high99 = np.quantile(rows, [0.01, 0.25, 0.5, 0.75, 0.99], axis=0)
-        # In standard deviations of a normal: from the quartiles, or from the tails if these are wider.
+        # Standard deviation of a normal with these quartiles, or with these tails if that is larger.
         scale = np.maximum((high75 - low25) / 1.349, (high99 - low1) / 4.653)
         reach = np.where(scale > 0, FAR * scale, np.inf)
         return cls(middle - reach, middle + reach)
@@ -42,7 +42,7 @@ class Bounds:
         return bool((minimum >= self.low).all() and (maximum <= self.high).all())
 
     def within(self, rows: np.ndarray) -> np.ndarray:
-        """Which rows ``[N, D]`` hold no absurd value, ``[N]`` bool."""
+        """Whether each of the rows ``[N, D]`` is within the bounds, ``[N]`` bool."""
         inside: np.ndarray = (rows >= self.low) & (rows <= self.high)
         return np.asarray(inside.all(axis=1))
 
@@ -82,7 +82,7 @@ class Census:
         return 0 < self.absurd <= MOST * self.rows
 
     def warning(self) -> str:
-        """Names columns, rows and distances."""
+        """The warning, with the columns, the first row and the distances."""
         columns = ", ".join(
             f"column {column} ({self._counts[column]} rows, up to {self._farthest[column]:.2g} standard "
             "deviations from the median)"

@@ -112,6 +112,16 @@ def verify_export(directory: str | os.PathLike) -> Path:
     return version_dir
 
 
+def is_export(directory: Path) -> bool:
+    """Whether a directory is a version that flowzoo exported: a real one, with a manifest."""
+    if directory.is_symlink() or not directory.is_dir():
+        return False
+    try:
+        return "flowzoo" in read_manifest(directory)
+    except ValueError:
+        return False
+
+
 def _version_directory(directory):
     if not directory.is_dir():
         raise ValueError(f"There is no directory {directory}.")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +17,7 @@ from flowzoo.density import Density
 from flowzoo.export.checks import check_weights, make_directory
 from flowzoo.export.manifest import UNITS
 from flowzoo.export.signatures import Signatures, input_specs
+from flowzoo.storage import files
 from flowzoo.utils import validation
 
 if TYPE_CHECKING:
@@ -66,8 +65,8 @@ def export_onnx(
     concrete = {name: functions[name].get_concrete_function() for name in GRAPHS}
     inputs = _inputs(density, concrete, rows, context)
     directory = make_directory(directory)
-    beside = Path(tempfile.mkdtemp(prefix=".writing-", dir=directory))
-    try:
+    _check_replaceable(directory)
+    with files.temporary_directory(directory, "writing") as beside:
         for name in GRAPHS:
             path, specs = beside / f"{name}.onnx", list(input_specs(concrete[name]).values())
             if is_large:
@@ -78,9 +77,23 @@ def export_onnx(
             _save(model, _properties(density, name, concrete[name]), path)
             _compare(name, concrete[name], inputs, path)
         _publish(beside, directory)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return directory
+
+
+def _check_replaceable(directory):
+    """Raises a ValueError if a file that flowzoo did not export is in the way."""
+    import onnx
+
+    for path in (directory / f"{name}.onnx" for name in GRAPHS):
+        if not path.exists():
+            continue
+        try:
+            model = onnx.load(str(path), load_external_data=False)
+            is_ours = any(entry.key == "flowzoo" for entry in model.metadata_props)
+        except Exception:  # noqa: BLE001  Whatever a file that is not ONNX makes of the parser.
+            is_ours = False
+        if not is_ours:
+            raise ValueError(f"{path} is in the way: flowzoo did not export it. Choose another directory.")
 
 
 def _check_installed():

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,10 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from flowzoo.density import Density
 from flowzoo.export.batching import batch_sizes, write_batching_params
 from flowzoo.export.checks import check_weights, make_directory
-from flowzoo.export.manifest import write_manifest
+from flowzoo.export.manifest import is_export, write_manifest
 from flowzoo.export.signatures import Signatures, describe
 from flowzoo.export.warmup import write_warmup_requests
+from flowzoo.storage import files
 from flowzoo.storage.versions import version_directories
 
 
@@ -36,7 +36,7 @@ def export_saved_model(
         base_dir: The model's base directory.
         version: A number that does not exist yet, 0 or more; the next one by default.
         keep: Number of versions to keep, counted from the highest. Older ones are removed once the new one is
-            in place; the new one always stays. All by default.
+            in place; the new one always stays. What flowzoo did not export is never removed. All by default.
 
     Returns:
         The directory of the version.
@@ -47,19 +47,16 @@ def export_saved_model(
     """
     if keep is not None and not (_is_whole(keep) and keep >= 1):
         raise ValueError(f"keep must be at least 1 version; got {keep!r}. Leave it out to keep all.")
-    if version is not None and not (_is_whole(version) and version >= 0):
-        raise ValueError(f"version must be a whole number, 0 or more; got {version!r}.")
+    if version is not None and not (_is_whole(version) and 0 <= version < 2**63):
+        raise ValueError(f"version must be a whole number from 0 to 2**63 - 1; got {version!r}.")
     check_weights(density)
     base = make_directory(base_dir)
     if version is not None and (base / str(version)).exists():
         raise ValueError(f"{base / str(version)} exists; choose another version, or leave it out.")
-    beside = Path(tempfile.mkdtemp(prefix=".writing-", dir=base))
-    try:
+    with files.temporary_directory(base, "writing") as beside:
         _write(density, beside)
-        beside.chmod(0o755)
+        files.sync(beside)
         published = _publish(beside, base, version)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     if keep is not None:
         _remove_old(base, keep, published)
     return published
@@ -117,9 +114,13 @@ def _next_version(base: Path) -> int:
 
 
 def _remove_old(base: Path, keep: int, published: Path) -> None:
-    for old in version_directories(base)[:-keep]:
+    """Removes old versions; another exporter may be at it as well."""
+    exported = [version for version in version_directories(base) if is_export(version)]
+    for old in exported[:-keep]:
         if old != published:
             # Renamed first, so that the server never sees an incomplete version.
-            hidden = Path(tempfile.mkdtemp(prefix=".removing-", dir=base))
-            os.rename(old, hidden / old.name)
-            shutil.rmtree(hidden)
+            with (
+                files.temporary_directory(base, "removing") as hidden,
+                contextlib.suppress(FileNotFoundError),
+            ):
+                os.rename(old, hidden / old.name)

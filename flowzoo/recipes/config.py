@@ -152,7 +152,7 @@ class ZooConfig(_Section):
         card: See `CardConfig`.
     """
 
-    name: str
+    name: str = pydantic.Field(pattern=r"^\w[\w.-]{0,99}$")
     description: str = ""
     seed: int = 0
     model: ModelConfig

@@ -24,10 +24,23 @@ from flowzoo.recipes.event_files import EventFiles
 from flowzoo.recipes.optimizer import make_optimizer
 from flowzoo.recipes.progress import Progress
 from flowzoo.storage import files
+from flowzoo.storage.locks import held
 from flowzoo.storage.provenance import machine, revision, versions
 
 RECIPE, CHECKPOINTS, METRICS = "config.yaml", "checkpoints", "metrics.json"
 LAST, BEST = "last.weights.h5", "best.weights.h5"
+# What a run replaces or removes in its directory.
+_WRITTEN = (
+    CHECKPOINTS,
+    METRICS,
+    LAST,
+    BEST,
+    "history.csv",
+    "preset",
+    "tensorboard",
+    "curve.png",
+    "samples.png",
+)
 
 
 def train(
@@ -62,7 +75,8 @@ def train(
 
     Raises:
         ValueError: If data or options cannot work; before the first step.
-        FileExistsError: If the directory holds another run.
+        FileExistsError: If the directory holds another run, or files that are not a run's.
+        RuntimeError: If another process trains in the directory; the message names it.
         OSError: If the directory cannot be written to, or is too full; before the first step if possible.
         FloatingPointError: If many steps in a row are not finite; see `flowzoo.training.skipped_steps`.
         ConnectionError: If another worker is lost.
@@ -71,7 +85,11 @@ def train(
     run_dir = _prepare(Path(run_dir), config)
     if is_finished(run_dir):
         return files.read_json(run_dir / METRICS)
-    with distribution.own_directory(strategy, run_dir) as directory, distribution.telling_of_lost_workers():
+    with (
+        held(run_dir, "a training") if distribution.is_chief(strategy) else contextlib.nullcontext(),
+        distribution.own_directory(strategy, run_dir) as directory,
+        distribution.telling_of_lost_workers(),
+    ):
         verbose = verbose and distribution.is_chief(strategy)
         metrics = _run(config, directory, data_dir, download, verbose, strategy)
         distribution.wait_for_all(strategy)
@@ -153,6 +171,12 @@ def is_finished(run_dir: str | os.PathLike) -> bool:
 def _prepare(run_dir: Path, config: ZooConfig) -> Path:
     run_dir.mkdir(parents=True, exist_ok=True)
     recipe = run_dir / RECIPE
+    strangers = [] if recipe.exists() else [name for name in _WRITTEN if (run_dir / name).exists()]
+    if strangers:
+        raise FileExistsError(
+            f"{run_dir} is not a run of flowzoo (it has no {RECIPE}), but holds {', '.join(strangers)}, which "
+            "a training would replace. Choose another directory."
+        )
     if recipe.exists() and not _trains_as(recipe, config):
         raise FileExistsError(
             f"{run_dir} holds a run of another recipe; choose another directory, or delete this one."

@@ -56,6 +56,8 @@ def fetch_preset(registry: str | os.PathLike, name: str) -> Path:
     entry = entries[name]
     # A preset that is published again under the same name gets its own directory.
     directory = cache / check_name(name, url) / _digest(repr(sorted(entry.files.items())))
+    if all(stamp.problem(directory / file) is None for file, stamp in entry.files.items()):
+        return directory  # Without a lock, which a read-only cache cannot hold.
     with _locked(directory):
         for file, stamp in entry.files.items():
             if stamp.problem(directory / file) is not None:
@@ -109,7 +111,8 @@ def fetch_index(registry: str | os.PathLike) -> dict[str, Entry]:
     except ValueError as error:
         raise ValueError(f"{url}/{INDEX} is not valid JSON ({error}); the file is damaged.") from None
     entries = parse_index(content, f"{url}/{INDEX}")
-    with _locked(cache):
+    # A read-only cache keeps the index that it has.
+    with contextlib.suppress(PermissionError, OSError), _locked(cache):
         files.write_json(kept, content)
     return entries
 

@@ -59,8 +59,8 @@ def test_a_directory_without_write_permission(flow, tmp_path, format, monkeypatc
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"version": -1}, "version must be a whole number, 0 or more; got -1"),
-        ({"version": "7"}, "version must be a whole number, 0 or more; got '7'"),
+        ({"version": -1}, r"version must be a whole number from 0 to 2\*\*63 - 1; got -1"),
+        ({"version": "7"}, r"version must be a whole number from 0 to 2\*\*63 - 1; got '7'"),
         ({"version": True}, "got True"),
         ({"keep": 2.5}, "keep must be at least 1 version; got 2.5"),
         ({"keep": "3"}, "got '3'"),

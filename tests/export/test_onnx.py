@@ -107,7 +107,7 @@ def test_images_are_pixels(tmp_path):
 
 def test_given_rows_are_compared(flow, tmp_path):
     rows = testing.raw_rows(flow, 40).astype("float32")
-    assert export_onnx(flow, tmp_path, rows=rows) == tmp_path
+    assert export_onnx(flow.density, tmp_path, rows=rows) == tmp_path
 
 
 class Erfed(layers.FlowLayer):

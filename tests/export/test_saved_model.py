@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
 from flowzoo import random
+from flowzoo.export import saved_model
+from flowzoo.storage import files
 from flowzoo.testing import make_flow
 
 SMALL = {"steps": 2, "hidden_units": (4,)}
@@ -201,17 +204,62 @@ def test_no_version_appears_without_all_of_its_files(flow, tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
+def exported_before(base, *names):
+    """Folders with the manifest of an export."""
+    for name in names:
+        (base / name).mkdir()
+        files.write_json(
+            base / name / "flowzoo_manifest.json", {"flowzoo": "0.1.0", "format": 1, "files": {}}
+        )
+
+
 def test_the_newest_versions_are_kept(flow, tmp_path):
-    for name in ("1", "02", "9", "10", "notes"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "file").touch()
+    exported_before(tmp_path, "1", "02", "9", "10")
+    (tmp_path / "notes").mkdir()
     assert flow.export(tmp_path, keep=2) == tmp_path / "11"
     assert {path.name for path in tmp_path.iterdir()} == {"10", "11", "notes"}
 
 
+def test_only_exports_of_flowzoo_are_removed(flow, tmp_path):
+    exported_before(tmp_path, "1")
+    (tmp_path / "elsewhere").mkdir()
+    exported_before(tmp_path / "elsewhere", "5")
+    (tmp_path / "2024").mkdir()
+    (tmp_path / "2024" / "photo.jpg").write_text("mine")
+    (tmp_path / "7").write_text("mine")
+    (tmp_path / "5").symlink_to(tmp_path / "elsewhere" / "5")
+    (tmp_path / "\u0663").mkdir()
+    assert flow.export(tmp_path, keep=1) == tmp_path / "2025"
+    assert {path.name for path in tmp_path.iterdir()} == {"2024", "2025", "7", "5", "\u0663", "elsewhere"}
+    assert (tmp_path / "elsewhere" / "5" / "flowzoo_manifest.json").is_file()
+
+
+def test_exporters_at_the_same_time_lose_nothing_and_leave_nothing(tmp_path):
+    """Six writers publish forty versions each and keep two; the graph itself is not the matter here."""
+
+    def export(_):
+        for _ in range(40):
+            with files.temporary_directory(tmp_path, "writing") as beside:
+                manifest = {"flowzoo": "0.1.0", "format": 1, "files": {}}
+                files.write_json(beside / "flowzoo_manifest.json", manifest)
+                published = saved_model._publish(beside, tmp_path, None)
+            saved_model._remove_old(tmp_path, 2, published)
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(export, range(6)))
+    names = sorted(int(path.name) for path in tmp_path.iterdir())
+    assert 2 <= len(names) <= 7
+    assert max(names) >= 40
+
+
+@pytest.mark.parametrize("version", [2**63, 2**70])
+def test_a_version_that_tf_serving_cannot_count_is_refused(flow, tmp_path, version):
+    with pytest.raises(ValueError, match=r"from 0 to 2\*\*63 - 1"):
+        flow.export(tmp_path, version=version)
+
+
 def test_the_version_just_written_is_kept_whatever_its_number(flow, tmp_path):
-    (tmp_path / "7").mkdir()
-    (tmp_path / "2").mkdir()
+    exported_before(tmp_path, "7", "2")
     assert flow.export(tmp_path, version=3, keep=1) == tmp_path / "3"
     assert {path.name for path in tmp_path.iterdir()} == {"3", "7"}
 

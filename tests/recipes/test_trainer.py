@@ -12,6 +12,7 @@ from flowzoo.recipes import train, trainer
 from flowzoo.recipes.config import ZooConfig, load_config
 from flowzoo.recipes.evaluation import evaluate
 from flowzoo.storage import presets, provenance
+from flowzoo.storage.locks import held
 
 
 def recipe(**changes):
@@ -37,7 +38,7 @@ def run(tmp_path_factory):
 
 def test_the_run_directory_has_every_file(run):
     directory, _ = run
-    names = {path.name for path in directory.iterdir()}
+    names = {path.name for path in directory.iterdir() if path.name[0] != "."}
     assert names == {
         "best.weights.h5",
         "config.yaml",
@@ -237,3 +238,26 @@ def test_a_recipe_that_cannot_work_fails_before_it_trains(tmp_path):
             verbose=0,
         )
     assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+# -- directories of others -------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["tensorboard", "checkpoints", "preset"])
+def test_a_folder_that_was_never_a_run_is_left_alone(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "mine.txt").write_text("precious")
+    config = ZooConfig(name="x", model={"name": "realnvp"}, data={"source": "two_moons"})
+    with pytest.raises(FileExistsError, match=rf"not a run of flowzoo.*holds {name}"):
+        train(config, tmp_path)
+    assert (tmp_path / name / "mine.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc/x", "", ".hidden", "a/b"])
+def test_a_recipes_name_cannot_leave_the_runs(name):
+    with pytest.raises(ValueError, match="name"):
+        ZooConfig(name=name, model={"name": "realnvp"}, data={"source": "two_moons"})
+
+
+def test_a_second_training_in_one_directory_names_the_first(tmp_path):
+    config = ZooConfig(name="x", model={"name": "realnvp"}, data={"source": "two_moons"})
+    with held(tmp_path, "a training"), pytest.raises(RuntimeError, match="in use: a training of process"):
+        train(config, tmp_path)

@@ -1,6 +1,9 @@
 import hashlib
 import json
+import signal
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -84,3 +87,54 @@ def test_json_that_cannot_be_written_leaves_the_old_file(tmp_path):
 def test_sha256_is_the_digest_of_the_file(tmp_path):
     (tmp_path / "a").write_bytes(b"flow")
     assert files.sha256(tmp_path / "a") == hashlib.sha256(b"flow").hexdigest()
+
+
+# -- killed processes ------------------------------------------------------------------------------
+KILLED = """
+import os, pathlib, signal, sys
+from flowzoo.storage import files
+target = pathlib.Path(sys.argv[1])
+with files.replacing_directory(target) as beside:
+    (beside / "new").write_text("half")
+    if sys.argv[2] == "inside":
+        os.kill(os.getpid(), signal.SIGKILL)
+    exchange = files._exchange
+    def exchange_then_die(*names):
+        exchange(*names)
+        os.kill(os.getpid(), signal.SIGKILL)
+    files._exchange = exchange_then_die
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Other systems have no exchange of two names.")
+@pytest.mark.parametrize("when", ["inside", "after the exchange"])
+def test_a_kill_leaves_the_old_or_the_new_directory_and_the_next_call_cleans_up(tmp_path, when):
+    target = tmp_path / "preset"
+    target.mkdir()
+    (target / "old").write_text("whole")
+    done = subprocess.run([sys.executable, "-c", KILLED, str(target), when])
+    assert done.returncode == -signal.SIGKILL
+    assert [path.name for path in target.iterdir()] == (["old"] if when == "inside" else ["new"])
+    assert len(list(tmp_path.iterdir())) == 2
+    with files.replacing_directory(target) as beside:
+        (beside / "newer").write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["preset"]
+    assert [path.name for path in target.iterdir()] == ["newer"]
+
+
+def test_a_users_hidden_directory_is_no_orphan(tmp_path):
+    for name in (".git", ".preset.tmp-mine", ".x.flowzoo-elsewhere-1-abc"):
+        (tmp_path / name).mkdir()
+    with files.replacing_directory(tmp_path / "preset"):
+        pass
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_a_directory_is_replaced_with_and_without_an_exchange_of_names(tmp_path, monkeypatch, exchanges):
+    if not exchanges:
+        monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+    for word in ("first", "second"):
+        with files.replacing_directory(tmp_path / "preset") as beside:
+            (beside / word).touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["preset", "second"]
