@@ -81,10 +81,8 @@ def draw(path):
     axes.set_xlim(0, WIDTH)
     axes.set_ylim(-STEP * (len(rows) - 1) - 0.6, 0.6)
     axes.axis("off")
-    axes.set_title(
-        "A room imports only from rooms below it (arrows that a longer path implies are left out)",
-        fontsize=12,
-    )
+    title = "A room imports only from rooms below it (arrows that a longer path implies are left out)"
+    axes.set_title(title, fontsize=12)
     figure.tight_layout()
     figure.savefig(path)
     print(f"{len(places)} rooms, {len(counts)} arrows of {len(every)}, {sum(every.values())} imports: {path}")

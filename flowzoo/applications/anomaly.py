@@ -37,8 +37,8 @@ class AnomalyDetector:
     The score is ``-log_prob`` in nats of a neural spline flow (Durkan et al. 2019); higher is more anomalous.
     The fit handles tables of any size and kind without tuning:
 
-    * The fit adds a little noise to all rows. So repeated values, whole numbers, two-valued and constant columns do not
-      give an infinite density, and the flow does not memorise a small table.
+    * The fit adds a little noise to all rows. So repeated values, whole numbers, two-valued and constant
+      columns do not give an infinite density, and the flow does not memorise a small table.
     * The flow starts as a Gaussian with a shrunk covariance (Ledoit and Wolf 2004). Training continues while
       it helps on a tenth of the rows, kept for validation. If it never helps, the Gaussian stays. With fewer
       than 250 rows, or 6.25 rows per column, the flow is not trained.
