@@ -36,6 +36,9 @@ class Density:
         name: Name of the flow.
         architecture: Registry name of the architecture; None if the layers were assembled by hand.
 
+    Attributes:
+        columns: Names of the columns of a row, or None.
+
     Raises:
         ValueError: If a preprocessing layer with discrete steps is not the first layer.
     """
@@ -55,6 +58,7 @@ class Density:
         self.transforms, self.preprocessing = tuple(transforms), tuple(preprocessing)
         self.event_shape, self.context_shape = event_shape, context_shape
         self.base, self.dtype, self.name, self.architecture = base, dtype, name, architecture
+        self.columns: tuple[str, ...] | None = None
         for layer in (*self.preprocessing[1:], *self.transforms):
             if isinstance(layer, Preprocessing) and layer.must_be_first:
                 kind = type(layer).__name__

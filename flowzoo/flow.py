@@ -45,9 +45,12 @@ class Flow(DensityModel):
         base: Base distribution of the latents; standard normal by default.
         architecture: Registry name of the architecture that the layers came from.
         options: Options that the architecture was built with.
+        columns: Names of the columns of a row. Data frames are matched by these names.
 
     Attributes:
         density: The same flow as pure functions of tensors, for your own traces: a `Density`.
+        columns: Names of the columns: those of the data frame that the flow was first fitted to. None if it
+            was fitted to arrays; frames then go by place.
 
     Example:
         >>> import numpy as np, flowzoo
@@ -70,6 +73,7 @@ class Flow(DensityModel):
         base: bases.Base | None = None,
         architecture: str | None = None,
         options: dict | None = None,
+        columns: Sequence[str] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -89,6 +93,7 @@ class Flow(DensityModel):
             name=self.name,
             architecture=architecture,
         )
+        self.columns = columns
         self.build()
         self._set_objective(MaximumLikelihood())
         self._row_functions: dict[tuple[str, bool], RowFunction] = {}
@@ -237,7 +242,24 @@ class Flow(DensityModel):
         context = validation.as_context(context, self.context_shape, z.shape[0], self.variable_dtype)
         return self._row_function("decode_rows")(*_present(z, context))
 
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """Names of the columns of a row, or None."""
+        return self.density.columns
+
+    @columns.setter
+    def columns(self, names: Sequence[str] | None) -> None:
+        if names is not None:
+            names = tuple(str(name) for name in names)
+            if self.event_shape != (len(names),) or len(set(names)) != len(names):
+                raise ValueError(
+                    f"columns must be one name for each column of rows {self.event_shape}, all different; "
+                    f"got {names}."
+                )
+        self.density.columns = names
+
     def _rows(self, x, context, finite=True):
+        x, context = self._from_frames(x, context)
         x = validation.as_rows(x, self.event_shape, self.variable_dtype, "x")
         context = validation.as_context(context, self.context_shape, x.shape[0], self.variable_dtype)
         if finite and tf.executing_eagerly():
@@ -323,6 +345,7 @@ class Flow(DensityModel):
             "base": serialize(self.base),
             "architecture": self.architecture,
             "options": self.options,
+            "columns": None if self.columns is None else list(self.columns),
         }
 
     @classmethod

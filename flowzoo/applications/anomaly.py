@@ -19,6 +19,7 @@ from flowzoo.models._factory import create_model
 from flowzoo.models._pretrained import from_pretrained
 from flowzoo.storage.presets import find_preset
 from flowzoo.utils import validation
+from flowzoo.utils.frames import frame_columns, frame_rows, is_frame
 from flowzoo.utils.sizes import batch_size_for
 
 _LEAST_ROWS = 20
@@ -97,7 +98,8 @@ class AnomalyDetector:
         """Fits a flow to normal rows and calibrates it; returns itself.
 
         Args:
-            x: ``[N, D]``, a table of numbers in any units, with 20 rows or more and 2 columns or more.
+            x: ``[N, D]``, a table of numbers in any units, with 20 rows or more and 2 columns or more. A data
+                frame's columns are remembered: frames are matched by name from then on.
                 Anomalies among them count as normal; a few do little harm. Rows with absurd values
                 (`flowzoo.data.outliers`) are left out if they are few, with a warning.
             verbose: Verbosity, as in Keras.
@@ -105,7 +107,8 @@ class AnomalyDetector:
         Raises:
             ValueError: On wrong shapes or types, NaN or infinity.
         """
-        x = _without_absurd(_table(x))
+        columns = frame_columns(x) if is_frame(x) else None
+        x = _without_absurd(_table(frame_rows(x, None, "x") if is_frame(x) else x))
         # Not `seed` alone, because the rows themselves may have been drawn with it.
         order = np.random.default_rng([self.seed, 0xA70]).permutation(len(x))
         held_out, rows = np.split(x[order], [math.ceil(self.held_out * len(x))])
@@ -114,6 +117,7 @@ class AnomalyDetector:
                 f"held_out={self.held_out:g} of {len(x)} rows leaves fewer than 2 to fit; lower held_out."
             )
         flow = _fit_flow(rows, self.noise, self.seed, verbose)
+        flow.columns = columns
         self._fitted = flow, Calibration(_score(flow, held_out))
         return self
 

@@ -117,7 +117,7 @@ def parse_columns(columns: str | None) -> list[str] | None:
 def columns_of(model: str) -> list[str | int] | None:
     """The columns of a file that a flow was fitted to, by name or position; None for all columns."""
     from flowzoo.data.formats.columns import as_list
-    from flowzoo.storage.presets import find_flow, preset_metadata
+    from flowzoo.storage.presets import find_flow, preset_metadata, read_config
 
     recipe = Path(model).expanduser() / "config.yaml"
     if recipe.is_file():
@@ -125,4 +125,18 @@ def columns_of(model: str) -> list[str | int] | None:
 
         return as_list(load_config(recipe).data.columns)
     path = find_flow(model)
-    return None if path.suffix == ".keras" else as_list(preset_metadata(path).get("columns"))
+    if path.suffix == ".keras":
+        return _columns_of_keras(path)
+    return read_config(path).get("columns") or as_list(preset_metadata(path).get("columns"))
+
+
+def _columns_of_keras(path: Path) -> list[str | int] | None:
+    """The columns in a ``.keras`` file's configuration; None if it has none, or is damaged."""
+    import json
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.read("config.json"))["config"].get("columns")
+    except (zipfile.BadZipFile, OSError, KeyError, ValueError, AttributeError, TypeError):
+        return None

@@ -54,6 +54,7 @@ def _event_shape(spec: TensorSpec) -> tuple:
 
 
 def _as_array(value: Any, name: str) -> np.ndarray:
+    validation.check_unmasked(value, name)
     try:
         array = np.asarray(value)
     except ValueError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -20,6 +20,7 @@ from flowzoo.client.protocol import (
     VersionStatus,
 )
 from flowzoo.utils import validation
+from flowzoo.utils.frames import frame_rows, is_frame
 from flowzoo.utils.sizes import rows_per_chunk
 
 T = TypeVar("T")
@@ -57,6 +58,8 @@ class Client:
         headers: Headers of each request, metadata over gRPC: ``{"authorization": "Bearer ..."}``.
         ca_file: File of certificates to trust instead of the system's, for TLS.
         client_cert: Files of the client's certificate and key, for TLS.
+        columns: Names of the columns of a row, as ``flowzoo_manifest.json`` lists them. Data frames are
+            matched by these names; without them, frames are refused: a server does not report its columns.
 
     Raises:
         ValueError: On an unsupported `url`, on `max_rows` below 1, or if both version and label are given.
@@ -80,6 +83,7 @@ class Client:
         headers: Mapping[str, str] | None = None,
         ca_file: str | None = None,
         client_cert: tuple[str, str] | None = None,
+        columns: Sequence[str] | None = None,
     ):
         if version is not None and label is not None:
             raise ValueError(f"Give a version or a label, not both; got {version} and {label!r}.")
@@ -87,6 +91,7 @@ class Client:
             raise ValueError(f"max_rows must be >= 1; got {max_rows}.")
         self._what = f"model {model!r} at {url}"
         self._max_rows = max_rows
+        self._columns = None if columns is None else list(columns)
         connection = Connection(timeout, retries, headers or {}, ca_file, client_cert)
         self._transport = _open(url, ModelSpec(model, version, label), connection)
         self._signatures: dict[str, Signature] | None = None
@@ -162,6 +167,7 @@ class Client:
     def _run(
         self, name: str, given: dict[str, Any], rows: int | None = None, finite: bool = True
     ) -> dict[str, np.ndarray]:
+        given = {key: self._from_frame(key, value) for key, value in given.items()}
         signature = self._signature(name)
         try:
             inputs = as_inputs(signature, given, rows, finite)
@@ -180,6 +186,19 @@ class Client:
             for start in range(0, rows, step)
         ]
         return {key: np.concatenate([part[key] for part in parts]) for key in signature.outputs}
+
+    def _from_frame(self, name: str, value: Any) -> Any:
+        """A data frame as an array, its columns matched by name; other values as they are."""
+        if not is_frame(value):
+            return value
+        if name != "x":
+            return frame_rows(value, None, name)
+        if self._columns is None:
+            raise ValueError(
+                "x is a data frame, and the client does not know the flow's columns: pass columns= to Client "
+                "(flowzoo_manifest.json of the exported version lists them), or x.to_numpy() in their order."
+            )
+        return frame_rows(value, self._columns, name)
 
     def _predict(
         self, name: str, signature: Signature, inputs: dict[str, np.ndarray]

@@ -118,9 +118,14 @@ def _repeated_values(moments: Moments, rows: np.ndarray, steps: np.ndarray) -> t
                 f"column {i} is {commonest:g} in {top:.0%} of the rows (model these rows separately, or drop "
                 "the column)"
             )
+        elif (step := _step(values)) is None:
+            repeated.append(
+                f"column {i} repeats {fraction:.0%} of its values, which are not multiples of one step (drop "
+                "the column, or encode it)"
+            )
         else:
-            suggested[i] = _step(values)
-            repeated.append(f"column {i} repeats {fraction:.0%} of its values, rounded to {suggested[i]:g}")
+            suggested[i] = step
+            repeated.append(f"column {i} repeats {fraction:.0%} of its values, rounded to {step:g}")
     return repeated, suggested
 
 
@@ -129,9 +134,15 @@ def _repeated_fraction(counts: np.ndarray) -> float:
     return float(counts[counts > 1].sum() / counts.sum())
 
 
-def _step(values: np.ndarray) -> float:
-    """The smallest gap between sorted values; rounded to two digits if only float32 noise is lost."""
+def _step(values: np.ndarray) -> float | None:
+    """The step between sorted values, their smallest gap; None if other gaps are not multiples of it.
+
+    Rounded to two digits if only float32 noise is lost.
+    """
     noise = float(np.spacing(np.float32(np.abs(values).max())))
     gap = float(np.diff(values.astype(np.float64)).min())
     short = float(f"{gap:.2g}")
-    return short if abs(short - gap) <= 1e-3 * gap + noise else gap
+    step = short if abs(short - gap) <= 1e-3 * gap + noise else gap
+    count = (values - values[0]) / step
+    on_lattice = np.abs(count - np.round(count)) <= 1e-2 + 2 * noise / step
+    return step if on_lattice.mean() > 1 - REPEATED else None

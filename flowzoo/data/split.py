@@ -147,6 +147,8 @@ class RowFilter:
 def column_means(chunks: Iterator[Chunk], columns: tuple[str, ...], name: str) -> np.ndarray:
     """The mean of each column over its present values, of the event shape.
 
+    The mean of whole numbers is rounded to one: a column with one other value would no longer be discrete.
+
     Args:
         chunks: The rows, with NaN for missing values.
         columns: Names of a vector's entries, for messages.
@@ -157,7 +159,9 @@ def column_means(chunks: Iterator[Chunk], columns: tuple[str, ...], name: str) -
     """
     count: np.ndarray | int = 0
     total: np.ndarray | float = 0.0
+    whole: np.ndarray | bool = True
     for x, _ in chunks:
+        whole = whole & (np.isnan(x) | (x == np.round(x))).all(axis=0)
         count = count + (~np.isnan(x)).sum(axis=0)
         total = total + np.nansum(x, axis=0, dtype=np.float64)
     empty = np.flatnonzero(np.ravel(count) == 0)
@@ -171,8 +175,9 @@ def column_means(chunks: Iterator[Chunk], columns: tuple[str, ...], name: str) -
                 columns=Argument("columns"),
             )
         )
-    means: np.ndarray = np.asarray(total / count, np.float32)
-    return means
+    means = total / count
+    rounded: np.ndarray = np.asarray(np.where(whole, np.round(means), means), np.float32)
+    return rounded
 
 
 def check_split(split: str | None, validation_fraction: float, test_fraction: float) -> str:

@@ -43,6 +43,7 @@ def write_manifest(density: Density, signatures: dict, sizes: list[int], directo
         "architecture": density.architecture,
         "event_shape": list(density.event_shape),
         "context_shape": None if density.context_shape is None else list(density.context_shape),
+        "columns": None if density.columns is None else list(density.columns),
         "signatures": signatures,
         "units": {name: unit for name, unit in UNITS.items() if name in named},
         "batch_sizes": sizes,

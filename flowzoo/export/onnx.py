@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -266,6 +267,7 @@ def _properties(density, name, function):
         "architecture": density.architecture or "",
         "event_shape": ",".join(map(str, density.event_shape)),
         "context_shape": "" if density.context_shape is None else ",".join(map(str, density.context_shape)),
+        "columns": json.dumps(density.columns) if density.columns is not None else "",
         "units": "; ".join(f"{key}: {UNITS[key]}" for key in tensors if key in UNITS),
     }
 

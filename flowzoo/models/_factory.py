@@ -99,6 +99,24 @@ def build_preset(config: dict) -> Flow:
     Raises:
         ValueError: If it does not describe a flow.
     """
+    return create_model(
+        config["architecture"],
+        config["event_shape"],
+        config["context_shape"],
+        dtype=config["dtype"],
+        **preset_options(config),
+    )
+
+
+def preset_options(config: dict) -> dict[str, Any]:
+    """The options of a preset in today's spelling, without those that its event does not use.
+
+    Args:
+        config: What `flowzoo.storage.presets.read_config` returns.
+
+    Raises:
+        ValueError: On an unknown architecture, or an event that it does not take.
+    """
     options = dict(config["options"])
     common = {key: options.pop(key) for key in COMMON_OPTIONS if key in options}
     entry = find_entry(config["architecture"])
@@ -107,15 +125,7 @@ def build_preset(config: dict) -> Flow:
         options = entry.upgrade(options, event)
     # Until 0.1 a preset also held the options that its event does not use.
     unused = entry.info.image_options if event == "vector" else entry.info.vector_options
-    options = {key: value for key, value in options.items() if key not in unused}
-    return create_model(
-        config["architecture"],
-        config["event_shape"],
-        config["context_shape"],
-        dtype=config["dtype"],
-        **common,
-        **options,
-    )
+    return common | {key: value for key, value in options.items() if key not in unused}
 
 
 def event_kind(info: ModelInfo, event_shape: tuple[int, ...]) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowzoo.backend.imports import import_tensorflow
-from flowzoo.models._factory import build_preset
+from flowzoo.models._factory import build_preset, preset_options
+from flowzoo.models._sizes import check_sizes
 from flowzoo.storage import presets
 from flowzoo.storage.registry import CONFIG, WEIGHTS
 
@@ -51,19 +52,25 @@ def from_pretrained(
     path = presets.find_flow(name_or_directory, registry)
     if path.suffix == ".keras":
         return _load_keras(path)
-    presets.check_files(path)
+    presets.check_bundled(path)
     config = presets.read_config(path)
+    presets.check_digests(path)
     _refuse_foreign(config["options"], path / CONFIG)
+    wrong = (ValueError, TypeError, KeyError, AttributeError, OverflowError)
+    try:
+        options = preset_options(config)
+    except wrong as error:
+        raise ValueError(f"{path / CONFIG} does not describe a flow: {_reason(error)}") from error
+    check_sizes(options, config["event_shape"], path / WEIGHTS)
     try:
         flow = build_preset(config)
-    except (ValueError, TypeError) as error:
+        flow.columns = config.get("columns")
+    except wrong as error:
         raise ValueError(f"{path / CONFIG} does not describe a flow: {_reason(error)}") from error
     try:
         flow.load_weights(path / WEIGHTS)
-    except (ValueError, OSError, KeyError) as error:
-        raise ValueError(
-            f"{path / WEIGHTS} does not fit {path / CONFIG}: {str(error).splitlines()[0]}"
-        ) from None
+    except (*wrong, OSError, RuntimeError) as error:
+        raise ValueError(f"{path / WEIGHTS} does not fit {path / CONFIG}: {_reason(error)}") from None
     _check_finite(flow, path / WEIGHTS)
     return flow
 
@@ -88,7 +95,7 @@ def _load_keras(path: Path) -> Flow:
 
     try:
         flow = keras.saving.load_model(path)
-    except (ValueError, TypeError, OSError, KeyError) as error:
+    except (ValueError, TypeError, OSError, KeyError, RuntimeError, ImportError, AttributeError) as error:
         raise ValueError(f"{path} cannot be loaded: {_reason(error)}") from error
     if not isinstance(flow, Flow):
         raise ValueError(f"{path} holds a {type(flow).__name__}, not a flow.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
@@ -14,8 +14,18 @@ from flowzoo.utils.suggestions import did_you_mean
 from flowzoo.utils.yaml_values import parse_yaml
 
 
+def _not_a_switch(value: Any) -> Any:
+    """Refuses true and false, which Python counts as 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("expected a number")
+    return value
+
+
+_Count = Annotated[int, pydantic.BeforeValidator(_not_a_switch)]
+
+
 class _Section(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -66,7 +76,7 @@ class DataConfig(_Section):
     train: str = "train"
     validation: str | None = "validation"
     test: str = "test"
-    batch_size: int = pydantic.Field(512, gt=0)
+    batch_size: _Count = pydantic.Field(512, gt=0)
     columns: list[str | int] | str | None = None
     missing: Literal["error", "drop", "mean"] = "error"
 
@@ -96,17 +106,17 @@ class TrainingConfig(_Section):
             workers always do.
     """
 
-    epochs: int = pydantic.Field(20, gt=0)
+    epochs: _Count = pydantic.Field(20, gt=0)
     optimizer: Literal["adam", "adamax", "adamw"] = "adam"
     learning_rate: float = pydantic.Field(1e-3, gt=0)
     schedule: Literal["cosine", "constant"] = "cosine"
-    warmup_steps: int = pydantic.Field(0, ge=0)
+    warmup_steps: _Count = pydantic.Field(0, ge=0)
     clip_norm: float | None = pydantic.Field(None, gt=0)
     weight_decay: float = pydantic.Field(0.0, ge=0)
     l2: float = pydantic.Field(0.0, ge=0)
     noise: float = pydantic.Field(0.0, ge=0)
     ema: float | None = pydantic.Field(None, gt=0, lt=1)
-    patience: int | None = pydantic.Field(None, gt=0)
+    patience: _Count | None = pydantic.Field(None, gt=0)
     jit_compile: Literal["auto"] | bool = "auto"
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     memory_efficient: bool = False

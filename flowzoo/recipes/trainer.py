@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from flowzoo import data, plots
+from flowzoo.data.formats.columns import as_list
 from flowzoo.flow import Flow
 from flowzoo.models._factory import create_model
 from flowzoo.recipes import distribution
@@ -174,8 +175,8 @@ def _prepare(run_dir: Path, config: ZooConfig) -> Path:
     strangers = [] if recipe.exists() else [name for name in _WRITTEN if (run_dir / name).exists()]
     if strangers:
         raise FileExistsError(
-            f"{run_dir} is not a run of flowzoo (it has no {RECIPE}), but holds {', '.join(strangers)}, which "
-            "a training would replace. Choose another directory."
+            f"{run_dir} is not a run of flowzoo (it has no {RECIPE}), but holds {', '.join(strangers)}, "
+            "which a training would replace. Choose another directory."
         )
     if recipe.exists() and not _trains_as(recipe, config):
         raise FileExistsError(
@@ -255,7 +256,11 @@ def _create(config: ZooConfig, dataset: tf.data.Dataset, precision: str = "float
     options = config.model.options
     if precision != "float32":
         options = {**options, "dtype": precision}
-    return create_model(config.model.name, tuple(x.shape[1:]), config.model.context_shape, **options)
+    flow = create_model(config.model.name, tuple(x.shape[1:]), config.model.context_shape, **options)
+    columns = [column for column in as_list(config.data.columns) or [] if isinstance(column, str)]
+    if flow.event_shape == (len(columns),):
+        flow.columns = columns
+    return flow
 
 
 def _monitor(config: ZooConfig, flow: Flow) -> str | None:

@@ -108,10 +108,8 @@ def read_config(directory: Path) -> dict:
     return config
 
 
-def check_files(directory: Path) -> None:
-    """Compares a bundled preset with the index, and the weights of any preset with its metadata.
-
-    Presets from a registry are compared with its index when they are fetched.
+def check_bundled(directory: Path) -> None:
+    """Compares a bundled preset with the index; a registry's presets were compared when they were fetched.
 
     Raises:
         ValueError: If a file is missing or damaged.
@@ -121,12 +119,24 @@ def check_files(directory: Path) -> None:
         problem = stamp.problem(directory / name)
         if problem is not None:
             raise ValueError(f"{directory / name} {problem}. Install flowzoo again.")
+
+
+def check_digests(directory: Path) -> None:
+    """Compares the weights and the configuration of a preset with the digests in its metadata.
+
+    Raises:
+        ValueError: If a file is missing or damaged.
+    """
     weights, metadata = directory / WEIGHTS, directory / METADATA
     if not weights.is_file():
         raise ValueError(f"{weights} is missing; the preset is incomplete.")
-    expected = files.read_json(metadata).get("weights_sha256") if metadata.is_file() else None
-    if expected is not None and files.sha256(weights) != expected:
-        raise ValueError(f"{weights} is damaged: its sha256 is not the one in {metadata}.")
+    about = files.read_json(metadata) if metadata.is_file() else {}
+    if not isinstance(about, dict):
+        raise ValueError(f"{metadata} does not hold a mapping; the file is damaged.")
+    for path, key in ((weights, "weights_sha256"), (directory / CONFIG, "config_sha256")):
+        # Presets of 0.1 have no digest of the configuration.
+        if key in about and files.sha256(path) != about[key]:
+            raise ValueError(f"{path} is damaged: its sha256 is not the one in {metadata}.")
 
 
 # -- writing ---------------------------------------------------------------------------------
@@ -151,6 +161,7 @@ def write_preset(flow: Any, directory: str | os.PathLike, metadata: dict | None 
         "context_shape": None if flow.context_shape is None else list(flow.context_shape),
         "dtype": flow.dtype_policy.name,
         "options": flow.options,
+        "columns": None if flow.columns is None else list(flow.columns),
     }
     with files.replacing_directory(directory) as beside:
         files.write_json(beside / CONFIG, config)
@@ -158,7 +169,11 @@ def write_preset(flow: Any, directory: str | os.PathLike, metadata: dict | None 
         twin = type(flow).from_config(flow.get_config())
         twin.set_weights(flow.get_weights())
         twin.save_weights(beside / WEIGHTS)
-        own = {"parameters": flow.count_params(), "weights_sha256": files.sha256(beside / WEIGHTS)}
+        own = {
+            "parameters": flow.count_params(),
+            "weights_sha256": files.sha256(beside / WEIGHTS),
+            "config_sha256": files.sha256(beside / CONFIG),
+        }
         files.write_json(beside / METADATA, {**(metadata or {}), **own, "versions": versions()})
 
 

@@ -14,6 +14,7 @@ from flowzoo.data import arrays
 from flowzoo.training import adapt, loops, objectives, recomputation
 from flowzoo.training.objectives import MaximumLikelihood, Objective
 from flowzoo.training.steps import DensitySteps
+from flowzoo.utils.frames import frame_columns, frame_rows, is_frame
 
 if keras.backend.backend() != "tensorflow":
     raise ImportError(
@@ -48,6 +49,7 @@ class DensityModel(DensitySteps):
             ValueError: On wrong shapes, no rows, NaN or infinity, constant columns, pixels out of range.
         """
         batch_size = batch_size or self._default_batch_size
+        x, context = self._from_frames(x, context, learn=True)
         adapt.adapt(self.density, x, context, batch_size=batch_size, max_batches=max_batches)
         self.adapted.assign(1.0)
 
@@ -167,7 +169,9 @@ class DensityModel(DensitySteps):
         Raises:
             ValueError: If the data cannot be trained on; raised before the first step.
         """
-        context = kwargs.pop("y", context)
+        x, context = self._from_frames(x, kwargs.pop("y", context), learn=True)
+        if "validation_data" in kwargs:
+            kwargs["validation_data"] = self._pair_from_frames(kwargs["validation_data"])
         if not self.compiled:
             self.compile()
         check = adapt.check_data if self.adapted.numpy() else adapt.adapt
@@ -196,7 +200,7 @@ class DensityModel(DensitySteps):
         self, x: Any = None, context: Any = None, batch_size: int | None = None, **kwargs: Any
     ) -> Any:
         """Keras's evaluate: mean loss, nll (nats) and, for images, bits per dimension."""
-        context = kwargs.pop("y", context)
+        x, context = self._from_frames(x, kwargs.pop("y", context))
         if not self.compiled:
             self.compile()
         batch_size = batch_size or self._batch_size_of(x)
@@ -205,6 +209,24 @@ class DensityModel(DensitySteps):
             self._set_steps(batch_size, kwargs.get("steps"))
         context = _context_for_keras(x, context, kwargs)
         return super().evaluate(x, context, batch_size=batch_size, **kwargs)
+
+    def _from_frames(self, x, context, learn=False):
+        """Data frames as arrays, the columns of x matched by name; other data as they are."""
+        if is_frame(x):
+            columns = self.density.columns
+            if columns is None and learn and len(frame_columns(x)) == math.prod(self.density.event_shape):
+                columns = tuple(frame_columns(x))
+            x = frame_rows(x, columns, "x")
+            # Only a frame whose cells are numbers names the columns.
+            self.density.columns = columns
+        return x, frame_rows(context, None, "context") if is_frame(context) else context
+
+    def _pair_from_frames(self, data):
+        if is_frame(data):
+            return self._from_frames(data, None)[0]
+        if isinstance(data, tuple | list) and len(data) > 1:
+            return (*self._from_frames(data[0], data[1]), *data[2:])
+        return data
 
     def _directed(self, callbacks):
         """The callbacks, with the direction of the objective's metrics where they monitor one.

@@ -119,6 +119,16 @@ def as_numbers(value: Any, count: int, argument: str, whole: bool = False) -> np
     return numbers
 
 
+def check_unmasked(value: Any, argument: str) -> None:
+    """Raises a ValueError if a masked array has masked entries: what they hide would be used."""
+    masked = int(np.ma.count_masked(value)) if isinstance(value, np.ma.MaskedArray) else 0
+    if masked:
+        raise ValueError(
+            f"{argument} is a masked array with {masked} masked entries, whose values would be used. Drop or "
+            f"impute these rows; {argument}.filled(numpy.nan) marks them as missing for score."
+        )
+
+
 def check_temperature(temperature: np.ndarray) -> None:
     """Raises a ValueError unless all temperatures are finite and not negative."""
     wrong = temperature[~(np.isfinite(temperature) & (temperature >= 0))]
@@ -190,12 +200,7 @@ def _fits(shape: tuple, expected: tuple) -> bool:
 def _as_tensor(value: Any, argument: str) -> tf.Tensor:
     import tensorflow as tf
 
-    masked = int(np.ma.count_masked(value)) if isinstance(value, np.ma.MaskedArray) else 0
-    if masked:
-        raise ValueError(
-            f"{argument} is a masked array with {masked} masked entries, whose values would be used. Drop or "
-            f"impute these rows; {argument}.filled(numpy.nan) marks them as missing for score."
-        )
+    check_unmasked(value, argument)
     try:
         return tf.convert_to_tensor(value)
     except (ValueError, TypeError) as error:

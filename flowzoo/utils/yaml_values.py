@@ -9,7 +9,17 @@ import yaml
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 as people write numbers: PyYAML alone reads 1e-3 as a string."""
+    """YAML 1.1 as people write numbers, without aliases.
+
+    PyYAML alone reads 1e-3 as a string. A few lines of nested aliases expand to gigabytes.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """PyYAML's, for all but aliases."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not allowed", event.start_mark)
+        return super().compose_node(parent, index)
 
 
 _Loader.add_implicit_resolver(
@@ -35,3 +45,5 @@ def parse_yaml(text: str, where: str) -> Any:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise ValueError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ValueError(f"{where} is not valid YAML: it is nested too deeply.") from None

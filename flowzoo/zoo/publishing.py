@@ -109,6 +109,7 @@ def publish(
             "parameters": flow.count_params(),
             "weights_dtype": dtype,
             "weights_sha256": files.sha256(directory / WEIGHTS),
+            "config_sha256": files.sha256(directory / CONFIG),
             "versions": own["versions"],
             "recipe": config.model_dump(mode="json"),
         }

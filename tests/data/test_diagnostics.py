@@ -110,3 +110,10 @@ def test_adapt_warns_at_the_users_line_and_only_about_more_than_a_few_rows(x):
         warnings.simplefilter("error")
         Flow([], (3,), preprocessing=[Dequantize([1, 1, 1]), Standardize()]).adapt(x.round())
         Flow([], (3,), preprocessing=[Standardize()]).adapt(x[:90].round())
+
+
+def test_categories_at_unequal_distances_are_not_called_rounded(x, rng):
+    x[:, 0] = rng.choice([1.0, 5.5, 20.25, 31.0], 5000)
+    (warning,) = complaints_of(x)
+    assert "which are not multiples of one step" in warning
+    assert "rounded to" not in warning

@@ -130,3 +130,10 @@ def test_wrong_splits_are_refused(arguments, message):
 
 def test_none_is_all():
     assert check_split(None, 0.1, 0.1) == "all"
+
+
+def test_the_mean_of_whole_numbers_is_whole():
+    chunks = iter(
+        [(np.array([[1.0, 0.5], [2.0, 1.0]]), None), (np.array([[np.nan, 2.0], [2.0, np.nan]]), None)]
+    )
+    np.testing.assert_allclose(column_means(chunks, ("a", "b"), "rows"), [2.0, 3.5 / 3])

@@ -1,5 +1,6 @@
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 
@@ -36,8 +37,11 @@ def directory(flow, tmp_path):
 
 
 def edit(path, **changes):
+    """Changes a file of a preset, and the digest of the configuration with it."""
     content = json.loads(path.read_text())
     path.write_text(json.dumps({**content, **changes}))
+    if path.name == "config.json":
+        edit(path.parent / "metadata.json", config_sha256=files.sha256(path))
 
 
 # -- save and load ---------------------------------------------------------------------------
@@ -284,7 +288,7 @@ def test_a_pickle_instead_of_the_weights_is_not_read(directory, tmp_path):
     Trap.sprung = tmp_path / "sprung"
     (directory / "model.weights.h5").write_bytes(pickle.dumps(Trap()))
     restamp(directory)
-    with pytest.raises(ValueError, match=r"model\.weights\.h5 does not fit"):
+    with pytest.raises(ValueError, match=r"model\.weights\.h5 is not a readable HDF5 file"):
         flowzoo.from_pretrained(directory)
     assert not Trap.sprung.exists()
 
@@ -377,3 +381,72 @@ def test_a_pretrained_flow_learns_other_rows_in_fewer_steps():
     from_scratch = nats_after_each_epoch(flowzoo.create_model("nsf", (2,), **tuned.options))
     # The same nats in half as many steps, and not fewer nats in the end.
     assert from_preset[:10].min() < from_scratch.min()
+
+
+# -- damaged and hostile presets ---------------------------------------------------------------
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"event_shape": [2147483648]},
+        {"options": {"steps": 100_000}},
+        {"options": {"hidden_units": [1_000_000, 1_000_000]}},
+        {"options": {"hidden_units": [8192]}},
+    ],
+    ids=str,
+)
+def test_a_configuration_of_a_huge_flow_is_refused_before_it_is_built(directory, changes, monkeypatch):
+    monkeypatch.setattr("flowzoo.models._pretrained.build_preset", lambda _: pytest.fail("built"))
+    edit(directory / "config.json", **changes)
+    with pytest.raises(ValueError, match=r"is damaged: its configuration has .* holds [\d,]+ numbers"):
+        flowzoo.from_pretrained(directory)
+
+
+def test_weights_that_inflate_are_refused(directory):
+    with h5py.File(directory / "model.weights.h5", "a") as file:
+        file.create_dataset("bomb", shape=(2**27,), dtype="float32", compression="gzip", fillvalue=0.0)
+    restamp(directory)
+    with pytest.raises(ValueError, match=r"damaged: bomb takes [\d,]+ bytes and inflates to 536,870,912"):
+        flowzoo.from_pretrained(directory)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(flow, tmp_path, value):
+    weight = flow.transforms[0].shift
+    weight.assign([value, 0.0])
+    flow.save_to_preset(tmp_path / "preset")
+    flow.save(tmp_path / "flow.keras")
+    for path in (tmp_path / "preset", tmp_path / "flow.keras"):
+        with pytest.raises(ValueError, match="holds NaN or infinity in 1 weights"):
+            flowzoo.from_pretrained(path)
+
+
+@pytest.mark.parametrize("content", ["[1]", "3", "null", '"x"', "[" * 5000])
+def test_metadata_that_are_not_a_mapping_are_named(directory, content):
+    (directory / "metadata.json").write_text(content)
+    with pytest.raises(ValueError, match=r"metadata\.json"):
+        flowzoo.from_pretrained(directory)
+
+
+@pytest.mark.slow
+def test_a_preset_with_a_flipped_byte_is_right_or_a_value_error(flow, directory, rng, tmp_path):
+    """Two hundred damaged presets: none ends in anything but a right answer or a message of ours."""
+    x, context = rng.normal(5, 3, (4, 2)), rng.normal(size=(4, 3))
+    expected = flow.log_prob(x, context).numpy()
+    for trial in range(200):
+        damaged = tmp_path / f"damaged{trial}"
+        shutil.copytree(directory, damaged)
+        name = ("config.json", "metadata.json", "model.weights.h5")[trial % 3]
+        content = bytearray((damaged / name).read_bytes())
+        for place in rng.integers(0, len(content), 1 + trial % 4):
+            content[place] ^= 1 << int(rng.integers(8))
+        (damaged / name).write_bytes(content[: len(content) - (trial % 5 == 0) * 30])
+        if trial % 2 and name == "model.weights.h5":
+            restamp(damaged)
+        try:
+            loaded = flowzoo.from_pretrained(damaged)
+        except (ValueError, OSError):
+            continue
+        loaded.use_xla = False
+        assert np.isfinite(loaded.log_prob(x, context)).all() or name == "model.weights.h5"
+        if name != "model.weights.h5":
+            np.testing.assert_allclose(loaded.log_prob(x, context), expected, rtol=1e-4, err_msg=name)

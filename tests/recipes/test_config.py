@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 import flowzoo
-from flowzoo.recipes.config import dump_config, load_config
+from flowzoo.recipes.config import ZooConfig, dump_config, load_config
 
 RECIPE = """
 name: toy
@@ -156,3 +156,25 @@ def test_a_benchmarks_recipe_makes_a_flow(kind):
     config = load_config(Path(__file__).parents[2] / "zoo_configs" / f"{kind}_miniboone.yaml")
     flow = flowzoo.create_model(config.model.name, (43,), **config.model.options)
     assert np.isfinite(flow.log_prob(np.zeros((2, 43), np.float32))).all()
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("training.learning_rate=.inf", "learning_rate"),
+        ("training.learning_rate=.nan", "learning_rate"),
+        ("training.epochs=true", "training.epochs"),
+        ("data.batch_size=true", "data.batch_size"),
+    ],
+)
+def test_switches_and_infinities_are_not_counts_and_rates(tmp_path, override, words):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("name: x\nmodel: {name: maf}\ndata: {source: two_moons}\n")
+    with pytest.raises(ValueError, match=words):
+        load_config(path, [override])
+
+
+def test_options_of_earlier_versions_are_read_in_todays_spelling():
+    model = {"name": "nsf", "options": {"blocks": 2, "hidden_units": [8]}}
+    config = ZooConfig(name="x", model=model, data={"source": "two_moons"})
+    assert config.model.options == {"hidden_units": [8] * 5, "residual": True}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,14 +104,21 @@ def read_npz(path: Path, columns: Columns, labels: bool | str) -> Source:
     return source
 
 
+# What damaged headers and archives make of NumPy, zipfile and zlib.
+_UNREADABLE = (
+    zipfile.BadZipFile, zlib.error, tokenize.TokenError, EOFError, OSError, KeyError, SyntaxError, TypeError,
+    MemoryError, OverflowError, NotImplementedError, RecursionError,
+)  # fmt: skip
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[np.lib.npyio.NpzFile]:
     """Opens an archive; errors name the file."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             yield archive
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
-        raise ValueError(f"{path} is not a readable .npz archive: {error}") from error
+    except _UNREADABLE as error:
+        raise ValueError(f"{path} is not a readable .npz archive: {error!r}") from error
     except ValueError as error:
         raise _without_pickle(path, error) from error
 
@@ -130,8 +139,8 @@ def _map(path: Path) -> np.ndarray:
     try:
         mapped: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
         return mapped
-    except (EOFError, OSError) as error:
-        raise ValueError(f"{path} is not a readable .npy file: {error}") from error
+    except _UNREADABLE as error:
+        raise ValueError(f"{path} is not a readable .npy file: {error!r}") from error
     except ValueError as error:
         raise _without_pickle(path, error) from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -146,6 +147,13 @@ def _numeric_columns(
         raise ValueError(f"{name} has no column {label!r}. {did_you_mean(label, available)}")
     if columns is None:
         chosen = [n for n in available if n != label]
+        if chosen[:1] == [""] and len(chosen) > 1:
+            warnings.warn(
+                f"{name}: the first column has no name, like the row numbers that pandas writes; it is left "
+                "out. Name it in the file to use it.",
+                stacklevel=2,
+            )
+            chosen = chosen[1:]
     else:
         chosen = [available[i] for i in choose(as_list(columns), available, name)]
     numeric = [n for n in available if n != label and _is_numeric(schema.field(n).type)]

@@ -179,3 +179,27 @@ def test_archives_without_the_requested_arrays_are_refused(tmp_path, arrays, col
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(ValueError, match=message):
         read_npz(tmp_path / "a.npz", columns, labels)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending", ["npy", "npz"])
+def test_a_damaged_file_is_read_right_or_named(tmp_path, rng, ending):
+    """A hundred damaged files of each kind end in rows or in a ValueError that names the file."""
+    from flowzoo.data import load
+
+    whole = tmp_path / f"whole.{ending}"
+    x = rng.normal(size=(40, 3)).astype("float32")
+    np.save(whole, x) if ending == "npy" else np.savez_compressed(whole, X=x)
+    content = whole.read_bytes()
+    for trial in range(100):
+        damaged = bytearray(content)
+        for place in rng.integers(0, min(len(damaged), 300), 1 + trial % 4):
+            damaged[place] ^= 1 << int(rng.integers(8))
+        path = tmp_path / f"damaged{trial}.{ending}"
+        path.write_bytes(damaged[: len(damaged) - (trial % 5 == 0) * 20])
+        message = path.name
+        try:
+            load(path, "all", batch_size=8)
+        except ValueError as error:
+            message = str(error)
+        assert path.name in message, trial

@@ -183,3 +183,11 @@ def test_damaged_parquet(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1 but not really")
     with pytest.raises(ValueError, match=r"a\.parquet cannot be read"):
         read_parquet(tmp_path / "a.parquet", None, False)
+
+
+def test_an_unnamed_first_column_like_that_of_pandas_is_left_out_with_a_warning(write):
+    path = write(",a,b\n0,1.5,2\n1,2.5,3\n")
+    with pytest.warns(UserWarning, match="the first column has no name"):
+        source = read_csv(path, None, False)
+    assert source.columns == ("a", "b")
+    assert read_csv(path, ["", "a"], False).columns == ("", "a")
