@@ -352,3 +352,20 @@ def test_a_hand_assembled_flow_is_saved_by_keras_alone(tmp_path, x):
 def test_an_unknown_export_format_is_refused(flow, tmp_path):
     with pytest.raises(ValueError, match="got 'pickle'"):
         flow.export(tmp_path, format="pickle")
+
+
+@pytest.mark.parametrize(
+    ("options", "dtype"),
+    [
+        ({}, "uint8"),
+        ({"pixel_levels": 17}, "uint8"),
+        ({"pixel_levels": 65536}, "float32"),
+        ({"preprocessing": "standardize", "dequantize": 1.0}, "float32"),
+        ({"preprocessing": "standardize", "dequantize": 1 / 255}, "float32"),
+        ({"preprocessing": "standardize"}, "float32"),
+    ],
+    ids=str,
+)
+def test_only_pixels_of_up_to_256_levels_are_bytes(options, dtype):
+    flow = flowzoo.create_model("realnvp", (4, 4, 1), levels=1, channels=2, blocks=0, **options)
+    assert flow.input_dtype == dtype

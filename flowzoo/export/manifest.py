@@ -119,7 +119,7 @@ def is_export(directory: Path) -> bool:
         return False
     try:
         return "flowzoo" in read_manifest(directory)
-    except ValueError:
+    except (ValueError, OSError):  # Another exporter may be removing it.
         return False
 
 

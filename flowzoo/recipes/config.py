@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -162,13 +163,20 @@ class ZooConfig(_Section):
         card: See `CardConfig`.
     """
 
-    name: str = pydantic.Field(pattern=r"^\w[\w.-]{0,99}$")
+    name: str
     description: str = ""
     seed: int = 0
     model: ModelConfig
     data: DataConfig
     training: TrainingConfig = TrainingConfig()
     card: CardConfig = CardConfig()
+
+    @pydantic.field_validator("name")
+    @classmethod
+    def _names_a_directory(cls, value: str) -> str:
+        if not re.fullmatch(r"\w[\w.-]{0,99}", value):
+            raise ValueError("a name is letters, digits, _, - and ., and begins with a letter or digit")
+        return value
 
     @pydantic.model_validator(mode="after")
     def _one_precision(self) -> ZooConfig:

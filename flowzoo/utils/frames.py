@@ -65,8 +65,8 @@ def frame_rows(frame: Any, columns: Sequence[str] | None, argument: str) -> np.n
         )
     if not wanted:
         raise ValueError(f"{argument} has no columns.")
-    held = dict(zip(names, table.columns, strict=True))
-    return np.stack([_numbers(table[held[name]], name, argument) for name in wanted], axis=1)
+    series = dict(zip(names, table.iter_columns(), strict=True))
+    return np.stack([_numbers(series[name], name, argument) for name in wanted], axis=1)
 
 
 def _numbers(series: Any, name: str, argument: str) -> np.ndarray:

@@ -20,7 +20,11 @@ def shown(is_terminal, monkeypatch, is_image=False):
     name = "bits_per_dim" if is_image else "nll"
     with Progress(100, console) as progress:
         progress.set_params({"epochs": 3, "steps": 10, "verbose": 0})
-        progress.set_model(SimpleNamespace(is_image=is_image))
+        progress.set_model(
+            SimpleNamespace(
+                metrics=[SimpleNamespace(name=n) for n in ["loss", "nll", *["bits_per_dim"] * is_image]]
+            )
+        )
         progress.on_train_begin()
         for epoch in range(3):
             progress.on_epoch_begin(epoch)

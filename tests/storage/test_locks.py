@@ -1,28 +1,28 @@
-import multiprocessing
 import os
+import subprocess
+import sys
 
 import pytest
 
 from flowzoo.storage.locks import held
 
-
-def hold(directory, ready, done):
-    with held(directory, "a training"):
-        ready.set()
-        done.wait(30)
+HOLD = """
+import pathlib, sys
+from flowzoo.storage.locks import held
+with held(pathlib.Path(sys.argv[1]), "a training"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 @pytest.fixture
 def holder(tmp_path):
     """Another process that holds the lock."""
-    context = multiprocessing.get_context("spawn")
-    ready, done = context.Event(), context.Event()
-    process = context.Process(target=hold, args=(tmp_path, ready, done))
-    process.start()
-    assert ready.wait(30)
-    yield process
-    done.set()
-    process.join(30)
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline().strip() == b"held"
+        yield process
+        process.kill()
 
 
 def test_a_lock_names_its_owner(tmp_path, holder):
@@ -33,7 +33,7 @@ def test_a_lock_names_its_owner(tmp_path, holder):
 
 def test_a_killed_owner_releases_it(tmp_path, holder):
     holder.kill()
-    holder.join(30)
+    holder.wait(30)
     with held(tmp_path, "a training"):
         assert f"process {os.getpid()}" in (tmp_path / ".flowzoo.lock.owner").read_text()
     assert not (tmp_path / ".flowzoo.lock.owner").exists()

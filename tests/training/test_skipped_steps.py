@@ -65,3 +65,29 @@ def test_counting_restarts_with_each_fit(x):
     for _ in range(2):
         with pytest.warns(UserWarning, match="1 steps of epoch 1"):
             assert flow.fit(with_bad_batch(x), verbose=0).history["skipped_steps"] == [1]
+
+
+@pytest.mark.parametrize("jit_compile", [True, False])
+def test_an_epoch_of_skipped_steps_has_no_loss_and_is_never_the_best(x, jit_compile):
+    flow = make(jit_compile)
+    flow.adapt(x)
+    bad = tf.data.Dataset.from_tensor_slices(np.full((32, 2), 3e38, "f")).batch(32)
+    stop = keras.callbacks.EarlyStopping("nll", patience=5)
+    with pytest.warns(UserWarning, match="not finite"):
+        history = flow.fit(bad, epochs=2, callbacks=[stop], verbose=0).history
+    assert np.isnan(history["nll"]).all()
+    assert not np.isfinite(stop.best if stop.best is not None else np.nan)
+    weightless = flow.evaluate(x, sample_weight=np.zeros(len(x)), verbose=0, return_dict=True)
+    assert np.isnan(weightless["nll"])
+
+
+def test_float16_trains_and_the_optimizer_rescales_what_overflows(x):
+    keras.utils.set_random_seed(0)
+    flow = flowzoo.create_model("realnvp", (2,), steps=1, hidden_units=(4,), dtype="mixed_float16")
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(1e-2), initial_scale=2.0**40)
+    flow.compile(optimizer)
+    history = flow.fit(np.tile(x, (10, 1)), epochs=3, batch_size=32, verbose=0).history
+    assert float(optimizer.dynamic_scale) < 2.0**40
+    assert int(optimizer.inner_optimizer.iterations) > 40
+    assert history["nll"][-1] < history["nll"][0]
+    assert "skipped_steps" not in history

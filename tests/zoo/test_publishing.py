@@ -157,7 +157,7 @@ def test_weights_that_are_too_large(run_dir, tmp_path, monkeypatch):
 def test_a_name_that_leads_elsewhere(copy, tmp_path):
     content = yaml.safe_load((copy / "config.yaml").read_text())
     (copy / "config.yaml").write_text(yaml.safe_dump({**content, "name": "../evil"}))
-    refuse(copy, ValueError, r"'../evil' is not a valid preset name", tmp_path)
+    refuse(copy, ValueError, r"'name': .*a name is letters, digits.*got '\.\./evil'", tmp_path)
 
 
 def test_a_run_of_the_same_name_is_not_replaced(copy):
