@@ -11,17 +11,18 @@ import tensorflow as tf
 
 import flowzoo
 from flowzoo.recipes import distribution
+from flowzoo.training import MaximumLikelihood
 
 ROWS = np.random.default_rng(0).normal(3.0, 2.0, (200, 2)).astype("float32")
 
 
-class Recording(flowzoo.Flow):
-    """Records the rows that it is trained on."""
+class Recording(MaximumLikelihood):
+    """Records the rows that a flow is trained on."""
 
-    def log_density(self, x, context=None, training=False, noise_seed=None):
-        if training:
-            tf.py_function(lambda rows: seen.append(rows.numpy()), [x], [])
-        return super().log_density(x, context, training, noise_seed)
+    def __call__(self, density, batch):
+        if batch.training:
+            tf.py_function(lambda rows: seen.append(rows.numpy()), [batch.x], [])
+        return super().__call__(density, batch)
 
 
 def train(directory):
@@ -29,8 +30,8 @@ def train(directory):
     keras.utils.set_random_seed(0)
     with strategy.scope():
         flow = flowzoo.create_model("realnvp", (2,), steps=2, hidden_units=(4,))
-        flow = Recording(flow.transforms, (2,), preprocessing=flow.preprocessing)
-        flow.compile(keras.optimizers.Adam(1e-2, global_clipnorm=0.05), jit_compile=False)
+        optimizer = keras.optimizers.Adam(1e-2, global_clipnorm=0.05)
+        flow.compile(optimizer, objective=Recording(), jit_compile=False)
     data = tf.data.Dataset.from_tensor_slices(ROWS).shuffle(200, seed=1).batch(50)
     history = flow.fit(data, epochs=2, validation_data=(ROWS[:33],), verbose=0).history
     np.savez(f"{directory}/recorded.npz", seen=np.concatenate(seen), **history)
