@@ -52,7 +52,9 @@ def _describe_architecture(name: str) -> None:
         }
     )
     typer.echo()
-    print_table(("option", "default"), [(key, str(value)) for key, value in info.options.items()])
+    only = dict.fromkeys(info.vector_options, "vectors") | dict.fromkeys(info.image_options, "images")
+    rows = [(key, str(value), only.get(key, "all")) for key, value in info.options.items()]
+    print_table(("option", "default", "used for"), rows)
 
 
 def _describe_preset(name: str) -> None:

@@ -3,7 +3,7 @@
     from flowzoo.testing import check_promises
 
     def test_my_flow():
-        check_promises("my_flow", event_shape=(2,), context_shape=(3,), layers=2)
+        check_promises("my_flow", event_shape=(2,), context_shape=(3,), steps=2)
 
 Every check raises an `AssertionError` that says what was promised and what came. Choose small options,
 because the checks trace and compile each flow several times.
