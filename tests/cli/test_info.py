@@ -5,7 +5,7 @@ def test_architecture(succeed):
     text = succeed("info", "realnvp")
     assert "paper: Dinh, Sohl-Dickstein, Bengio" in text
     assert "url: https://arxiv.org/abs/1605.08803" in text
-    assert "hidden_units  (128, 128)\n" in text
+    assert "hidden_units  (128, 128)  vectors\n" in text
 
 
 def test_preset_directory(succeed, preset):
