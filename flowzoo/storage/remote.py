@@ -112,7 +112,7 @@ def fetch_index(registry: str | os.PathLike) -> dict[str, Entry]:
         raise ValueError(f"{url}/{INDEX} is not valid JSON ({error}); the file is damaged.") from None
     entries = parse_index(content, f"{url}/{INDEX}")
     # A read-only cache keeps the index that it has.
-    with contextlib.suppress(PermissionError, OSError), _locked(cache):
+    with contextlib.suppress(OSError), _locked(cache):
         files.write_json(kept, content)
     return entries
 

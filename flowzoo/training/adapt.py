@@ -30,22 +30,12 @@ def adapt(density: Density, data, context=None, *, batch_size: int, max_batches:
         Whether a few rows hold absurd values, which a warning names; they are left out.
     """
     wants = [layer.moments if isinstance(layer, Preprocessing) else "none" for layer in density.preprocessing]
-    first = "".join(wants[:1])
-    moments, rows, contexts = _read(
-        density, data, context, batch_size, max_batches, _sample_size(density), first == "covariance"
-    )
+    source = (density, data, context, batch_size, max_batches)
+    kept = (_sample_size(density), wants[:1] == ["covariance"])
+    moments, rows, contexts = _read(*source, *kept)
     bounds = _bounds(density, moments, rows, data, context, batch_size, max_batches)
     if bounds is not None:
-        moments, rows, contexts = _read(
-            density,
-            data,
-            context,
-            batch_size,
-            max_batches,
-            _sample_size(density),
-            first == "covariance",
-            bounds,
-        )
+        moments, rows, contexts = _read(*source, *kept, bounds)
     if moments.count > _FEW:
         is_float32 = density.dtype == "float32"
         for complaint in diagnostics.complaints(moments, rows, density.discrete_steps, is_float32):
